@@ -1,0 +1,1 @@
+"""Doors to NATS: the Broker protocol, the real thing, and its twin in memory."""

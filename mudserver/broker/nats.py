@@ -1,0 +1,318 @@
+"""The bridge to a nats-server: nats-py run through trio-asyncio, judged by its own heartbeat, replaced when it fails.
+
+Crossing into asyncio is the dear part, so nothing crosses for each event: Trio code puts into a deque that one asyncio
+task empties, and nats-py's callbacks put into a Trio memory channel. No other module touches nats or asyncio.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import nats.aio.client
+import nats.aio.msg
+import nats.aio.subscription
+import nats.errors
+import trio
+import trio_asyncio
+
+from mudserver.broker.base import Incoming, LinkLost, LinkUp, Message
+from mudserver.config import Limits
+from mudserver.errors import StartupError
+
+logger = logging.getLogger(__name__)
+
+
+class _Publish(NamedTuple):
+    subject: str
+    payload: bytes
+
+
+class _Subscribe(NamedTuple):
+    subject: str
+
+
+class _Unsubscribe(NamedTuple):
+    subject: str
+
+
+_Order = _Publish | _Subscribe | _Unsubscribe
+
+
+class NatsBroker:
+    """A Broker on a real nats-server. `url` is asked anew for each attempt; `node` names this process to the broker."""
+
+    def __init__(self, url: Callable[[], str], node: str, prefix: str, limits: Limits) -> None:
+        self._url = url
+        self._node = node
+        self._limits = limits
+        # Outside "prefix.>": whoever listens to the game hears only the game.
+        self._heartbeat_subject = f"{prefix}-link.{node}"
+        self._wanted: dict[str, None] = {}
+        self._put, self.incoming = trio.open_memory_channel[Incoming](limits.incoming_messages_max)
+        self._link: _Link | None = None
+
+    def publish_nowait(self, subject: str, payload: bytes) -> None:
+        if self._link is not None:
+            self._link.order(_Publish(subject, payload))
+
+    def subscribe_nowait(self, subject: str) -> None:
+        self._wanted[subject] = None
+        if self._link is not None:
+            self._link.order(_Subscribe(subject))
+
+    def unsubscribe_nowait(self, subject: str) -> None:
+        if self._wanted.pop(subject, 0) is None and self._link is not None:
+            self._link.order(_Unsubscribe(subject))
+
+    async def run(  # noqa: ASYNC128 - started() is called from the asyncio side
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        async with trio_asyncio.open_loop() as loop:
+            # Without a handler of ours one stray asyncio error would end the loop, and with it the server.
+            loop.set_exception_handler(self._on_stray_error)
+            await trio_asyncio.aio_as_trio(self._keep_linked)(task_status.started)
+
+    def _on_stray_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception") or context.get("message")
+        logger.error("the NATS client failed in the background: %s", ascii(str(error)))
+        if self._link is not None:
+            self._link.fail("error in the NATS client")
+
+    async def _keep_linked(self, started: Callable[[], None]) -> None:
+        """One link after the other, with pauses; the first must come in time. Runs in asyncio."""
+        first_deadline = time.monotonic() + self._limits.link_first_seconds_max
+        ever_up = False
+        pause = 0.05
+        while True:
+            link = _Link(self._url(), self._node, self._heartbeat_subject, list(self._wanted), self._put, self._limits)
+            try:
+                # Orders put from here on go to this link, behind the subscriptions it begins with.
+                self._link = link
+                await link.open()
+                if not ever_up:
+                    ever_up = True
+                    started()
+                pause = 0.05
+                reason = await link.wait_lost()
+            except _LinkFailed as error:
+                reason = str(error)
+            finally:
+                self._link = None
+                link.abort()
+            if link.was_up:
+                await self._report_loss(reason)
+            await link.wait_closed()
+            if not ever_up and time.monotonic() + pause > first_deadline:
+                raise StartupError(f"The NATS server at {without_password(self._url())} cannot be used: {reason}.")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, self._limits.link_retry_seconds_max)
+
+    async def _report_loss(self, reason: str) -> None:
+        """Says so in the stream of messages, even if that is full: whoever reads it always gets on."""
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while True:
+                try:
+                    self._put.send_nowait(LinkLost(reason))
+                except trio.WouldBlock:
+                    await asyncio.sleep(0.01)
+                else:
+                    return
+
+
+class _LinkFailed(Exception):
+    """This link cannot be opened; the text says why, without an address."""
+
+
+class _Link:
+    """One nats-py client from connect to close; never used again after it failed. Lives in asyncio."""
+
+    def __init__(
+        self,
+        url: str,
+        node: str,
+        heartbeat_subject: str,
+        subjects: list[str],
+        put: trio.MemorySendChannel[Incoming],
+        limits: Limits,
+    ) -> None:
+        self._url = url
+        self._node = node
+        self._heartbeat_subject = heartbeat_subject
+        self._put = put
+        self._limits = limits
+        self._client = nats.aio.client.Client()
+        self._subscriptions: dict[str, nats.aio.subscription.Subscription] = {}
+        self._orders: deque[_Order] = deque(_Subscribe(subject) for subject in subjects)
+        self._ordered = asyncio.Event()
+        self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._echoed = asyncio.Event()
+        self._last_echo = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+        self.was_up = False
+
+    # The two methods that Trio code reaches: they only put.
+
+    def order(self, order: _Order) -> None:
+        if self._lost.done():
+            return
+        if len(self._orders) >= self._limits.outgoing_messages_max:
+            self.fail("it takes our messages too slowly")
+            return
+        self._orders.append(order)
+        self._ordered.set()
+
+    def fail(self, reason: str) -> None:
+        """Declares the link lost. The first reason counts."""
+        if not self._lost.done():
+            self._lost.set_result(reason)
+
+    async def open(self) -> None:
+        """Connects, subscribes, and waits for the first heartbeat to come back. Raises _LinkFailed."""
+        deadline = asyncio.get_running_loop().time() + self._limits.link_connect_seconds_max
+        await self._in_time(self._connect(), deadline, "no connection in time")
+        self._tasks.append(asyncio.create_task(self._send_orders()))
+        self._tasks.append(asyncio.create_task(self._beat()))
+        # The echo comes after the acknowledged subscriptions: one connection, one order.
+        await self._in_time(self._echoed.wait(), deadline, "it does not answer")
+        if self._lost.done():
+            raise _LinkFailed(self._lost.result())
+        self.was_up = True
+        self._deliver(LinkUp(without_password(self._url)))
+
+    async def wait_lost(self) -> str:
+        """Waits until the link is lost and returns the reason."""
+        return await asyncio.shield(self._lost)
+
+    def abort(self) -> None:
+        """Ends the client without sending what still waits: it has been, or will be, handed out another way."""
+        self.fail("closed")
+        for task in self._tasks:
+            task.cancel()
+        self._orders.clear()
+        transport = getattr(getattr(self._client, "_transport", None), "_bare_io_writer", None)
+        if transport is not None:
+            transport.transport.abort()
+
+    async def wait_closed(self) -> None:
+        """Lets what was aborted come to its end, but not for long."""
+        # close() may wait for a dead socket or raise whatever it finds there; the client is thrown away regardless.
+        closing = asyncio.ensure_future(self._client.close())
+        await asyncio.wait({closing, *self._tasks}, timeout=self._limits.link_connect_seconds_max)
+        for task in (closing, *self._tasks):
+            if not task.done():
+                task.cancel()
+            elif not task.cancelled():
+                task.exception()  # fetched, so that asyncio does not report it as forgotten
+
+    async def _in_time(self, waiting: Any, deadline: float, otherwise: str) -> None:
+        """Waits for it, for the loss of the link, or for the deadline. Raises _LinkFailed unless it came first."""
+        task = asyncio.ensure_future(waiting)
+        left = max(0.0, deadline - asyncio.get_running_loop().time())
+        await asyncio.wait({task, self._lost}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            # Not awaited: nats-py may swallow the cancellation, and this object is thrown away.
+            task.cancel()
+            self._tasks.append(task)
+            raise _LinkFailed(self._lost.result() if self._lost.done() else otherwise)
+        if error := task.exception():
+            raise _LinkFailed(_plain(error))
+
+    async def _connect(self) -> None:
+        # A user's words in a URL are not repeated in errors, so the client gets it whole and reports nothing itself.
+        await self._client.connect(
+            self._url,
+            name=f"mudserver {self._node}",
+            error_cb=self._on_error,
+            closed_cb=self._on_closed,
+            disconnected_cb=self._on_closed,
+            allow_reconnect=False,
+            connect_timeout=1,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=1,
+            skip_subject_validation=True,
+        )
+        sub = await self._client.subscribe(self._heartbeat_subject, cb=self._on_echo)
+        self._subscriptions[self._heartbeat_subject] = sub
+
+    # Callbacks must not raise: nats-py would be "connected" and deaf afterwards.
+
+    async def _on_error(self, error: Exception) -> None:
+        logger.debug("the NATS client reports: %s", ascii(str(error)))
+        self.fail(_plain(error))
+
+    async def _on_closed(self) -> None:
+        self.fail("the connection was closed")
+
+    async def _on_echo(self, _message: nats.aio.msg.Msg) -> None:
+        self._last_echo = asyncio.get_running_loop().time()
+        self._echoed.set()
+
+    async def _on_message(self, message: nats.aio.msg.Msg) -> None:
+        self._deliver(Message(message.subject, message.data))
+
+    def _deliver(self, incoming: Incoming) -> None:
+        if self._lost.done():
+            return  # its successor, or the loss itself, has been announced: nothing of this link counts any more
+        try:
+            self._put.send_nowait(incoming)
+        except trio.WouldBlock:
+            self.fail("we read its messages too slowly")
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.fail("nobody reads its messages")
+
+    async def _send_orders(self) -> None:
+        """Carries out what was put, in order."""
+        while not self._lost.done():
+            await self._ordered.wait()
+            self._ordered.clear()
+            while self._orders and not self._lost.done():
+                order = self._orders.popleft()
+                try:
+                    await self._carry_out(order)
+                except (nats.errors.Error, OSError, ValueError, AttributeError) as error:
+                    self.fail(_plain(error))
+
+    async def _carry_out(self, order: _Order) -> None:
+        match order:
+            case _Publish(subject, payload):
+                await self._client.publish(subject, payload)
+            case _Subscribe(subject):
+                if subject not in self._subscriptions:
+                    self._subscriptions[subject] = await self._client.subscribe(subject, cb=self._on_message)
+            case _Unsubscribe(subject):
+                if subscription := self._subscriptions.pop(subject, None):
+                    await subscription.unsubscribe()
+
+    async def _beat(self) -> None:
+        """Sends ourselves a message again and again: only its coming back proves that the link carries anything."""
+        loop = asyncio.get_running_loop()
+        self._last_echo = loop.time()
+        while not self._lost.done():
+            self.order(_Publish(self._heartbeat_subject, b""))
+            sent = loop.time()
+            await asyncio.sleep(self._limits.link_heartbeat_seconds)
+            # A pause of our own (a suspended machine, a long collection) is not the broker's silence.
+            paused = loop.time() - sent - self._limits.link_heartbeat_seconds
+            if loop.time() - self._last_echo - max(0.0, paused) > self._limits.link_silence_seconds_max:
+                self.fail("it has fallen silent")
+
+
+def without_password(url: str) -> str:
+    """The address of a NATS URL, fit for a log or a screen."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _plain(error: BaseException) -> str:
+    """What went wrong in a few words for a person."""
+    with contextlib.suppress(AttributeError):
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror.lower()
+    if isinstance(error, nats.errors.NoServersError):
+        return "nobody answers there"
+    text = ascii(str(error))[1:-1].removeprefix("nats: ")
+    return text or type(error).__name__

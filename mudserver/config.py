@@ -1,0 +1,252 @@
+"""What can be set: options from the command line, the environment and a TOML file, and the named limits."""
+
+import argparse
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mudserver import __version__
+from mudserver.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "MUDSERVER_"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Every queue, wait and size has its limit here, its unit last. A TOML file sets them in a table `[limits]`."""
+
+    handshake_seconds_max: float = 5.0
+    """From TCP accept to the end of the WebSocket handshake: honest clients need a tenth of it."""
+    request_head_bytes_max: int = 8192
+    """What the HTTP request head may measure: what browsers with cookies send stays below."""
+    sign_in_seconds_max: float = 60.0
+    """From the handshake to a name: time to think of one, too short to camp on a connection."""
+    message_bytes_max: int = 4096
+    """One WebSocket message from a client."""
+    outbox_frames_max: int = 500
+    """Frames that may wait for one reader: half a minute of a very busy room."""
+    outbox_bytes_max: int = 256 * 1024
+    """The same in bytes: 10,000 stalled readers then hold 2.5 GB at the very most."""
+    write_seconds_max: float = 5.0
+    """How long one write may take before its reader counts as gone."""
+    close_seconds_max: float = 2.0
+    """How long a closing connection may take over the closing handshake."""
+    grace_seconds: float = 5.0
+    """How long the whole shutdown may take before what is left is cancelled."""
+    room_linger_seconds: float = 30.0
+    """How long an empty room stays subscribed, so that a walker does not churn subscriptions."""
+    room_events_max: int = 1024
+    """Events that may wait in a room's memory channel; past it they are delivered on the spot."""
+    bus_payload_bytes_max: int = 64 * 1024
+    """A NATS payload, either way: ours measure a few hundred bytes."""
+    incoming_messages_max: int = 65536
+    """NATS messages waiting to be routed; more means we have lost the thread and the link is taken down."""
+    outgoing_messages_max: int = 65536
+    """Messages waiting to be handed to the NATS client; more means the broker takes nothing any more."""
+    link_connect_seconds_max: float = 1.0
+    """One attempt to reach the broker."""
+    link_first_seconds_max: float = 8.0
+    """How long the start may wait for the broker; the whole start must answer within 10 s."""
+    link_heartbeat_seconds: float = 0.5
+    """How often we send ourselves a message through the broker."""
+    link_silence_seconds_max: float = 2.0
+    """Without an echo for so long, the link is declared lost: four heartbeats."""
+    link_retry_seconds_max: float = 1.0
+    """The longest pause between two attempts: play is back on NATS within 3 s of the broker."""
+    broker_start_seconds_max: float = 5.0
+    """From starting nats-server to its ports file; about 0.03 s when nothing is wrong."""
+    broker_stop_seconds_max: float = 5.0
+    """From TERM to KILL for nats-server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """How this server was asked to run. Immutable; handed to whoever needs it."""
+
+    host: str = "127.0.0.1"
+    port: int = 4000
+    nats_url: str | None = None
+    nats_prefix: str = "mud"
+    data_dir: Path = field(default_factory=lambda: _default_data_dir(os.environ))
+    world: Path | None = None
+    tick_seconds: float = 10.0
+    log_level: str = "info"
+    log_format: str = "text"
+    ready_file: Path | None = None
+    limits: Limits = Limits()
+
+
+def _default_data_dir(environment: Mapping[str, str]) -> Path:
+    state = environment.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "mudserver"
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"\d{1,5}", text) or int(text) > 65535:
+        raise ValueError("a port number from 0 to 65535 (0: any free port)")
+    return int(text)
+
+
+def _nats_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("nats", "tls") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("an address such as nats://user:password@host:4222")
+    return text
+
+
+def _positive_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.01 <= seconds <= 86400:
+        raise ValueError("a number of seconds from 0.01 to 86400")
+    return seconds
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"one of {', '.join(words)}")
+        return text.lower()
+
+    return parse
+
+
+def _token(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
+        raise ValueError("one NATS token: letters, digits, '_' and '-'")
+    return text
+
+
+def _not_empty(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("some text")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_not_empty(text)).expanduser()
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One row of the table of options. `parse` raises ValueError whose text completes the sentence 'must be …'."""
+
+    name: str
+    parse: Callable[[str], Any]
+    metavar: str
+    help: str
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+
+OPTIONS = (
+    Option("host", _not_empty, "HOST", "address to listen on (default 127.0.0.1)"),
+    Option("port", _port, "PORT", "port to listen on, 0 for any free one (default 4000)"),
+    Option("nats_url", _nats_url, "URL", "an existing NATS server (default: an embedded one)"),
+    Option("nats_prefix", _token, "TOKEN", "first token of every NATS subject (default mud)"),
+    Option("data_dir", _path, "DIR", "where the embedded broker keeps its files (default ~/.local/state/mudserver)"),
+    Option("world", _path, "DIR", "a directory of area files (default: the world that comes along)"),
+    Option("tick_seconds", _positive_seconds, "SECONDS", "length of a game tick (default 10)"),
+    Option("log_level", _one_of("debug", "info", "warning", "error"), "LEVEL", "debug, info, warning or error"),
+    Option("log_format", _one_of("text", "json"), "FORMAT", "text or json"),
+    Option("ready_file", _path, "PATH", "written as JSON once players can connect"),
+)
+
+
+def load_config(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
+    """Command line over environment over TOML file over default.
+
+    Raises ConfigError, its text naming the option. `--help` and a flag argparse does not know end the process
+    (codes 0 and 2), as argparse does.
+    """
+    given = vars(_argument_parser().parse_args(list(arguments)))
+    config_path = given["config"] or environment.get(ENVIRONMENT_PREFIX + "CONFIG")
+    from_file = _read_toml(Path(config_path)) if config_path else {}
+    _refuse_unknown_variables(environment)
+    settings: dict[str, Any] = {}
+    for option in OPTIONS:
+        if given[option.name] is not None:
+            settings[option.name] = _parsed(option, given[option.name], option.flag)
+        elif option.variable in environment:
+            settings[option.name] = _parsed(option, environment[option.variable], option.variable)
+        elif option.name in from_file:
+            settings[option.name] = _parsed(option, from_file[option.name], f"{option.name} in {config_path}")
+    settings.setdefault("data_dir", _default_data_dir(environment))
+    return Config(**settings, limits=_limits(from_file.get("limits", {}), f"[limits] in {config_path}"))
+
+
+def _argument_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mudserver",
+        description="A MUD server on Trio: players over WebSockets, events over NATS.",
+        epilog=f"Each option is also an environment variable ({ENVIRONMENT_PREFIX}PORT, …) and a key of the TOML file.",
+        allow_abbrev=False,
+    )
+    for option in OPTIONS:
+        parser.add_argument(option.flag, dest=option.name, metavar=option.metavar, help=option.help)
+    parser.add_argument("--config", metavar="FILE", help="a TOML file with any of these settings")
+    parser.add_argument("--version", action="version", version=f"mudserver {__version__}")
+    return parser
+
+
+def _parsed(option: Option, value: Any, where: str) -> Any:
+    text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    try:
+        return option.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {value!a} will not do; it must be {error}.") from None
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    known = {option.variable for option in OPTIONS} | {ENVIRONMENT_PREFIX + "CONFIG"}
+    unknown = sorted(name for name in environment if name.startswith(ENVIRONMENT_PREFIX) and name not in known)
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: there is no such option; the options are {', '.join(sorted(known))}.")
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"--config {path}: cannot be read: {error}.") from None
+    known = {option.name for option in OPTIONS} | {"limits"}
+    # TOML keys may be written as the flags are, with hyphens.
+    settings = {name.replace("-", "_"): value for name, value in settings.items()}
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise ConfigError(f"--config {path}: {unknown[0]!a} is no option; the options are {', '.join(sorted(known))}.")
+    return settings
+
+
+def _limits(values: Any, where: str) -> Limits:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: it must be a table.")
+    defaults = {each.name: getattr(Limits(), each.name) for each in fields(Limits)}
+    chosen: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in defaults:
+            raise ConfigError(f"{where}: {name!a} is no limit; the limits are {', '.join(defaults)}.")
+        wanted = type(defaults[name])
+        number = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+        if not number or (wanted is int and not isinstance(value, int)):
+            kind = "whole number" if wanted is int else "number"
+            raise ConfigError(f"{where}: {name} is {value!a}; it must be a {kind} above 0.")
+        chosen[name] = wanted(value)
+    return replace(Limits(), **chosen)

@@ -1,0 +1,215 @@
+"""Area files: from TOML on disk to a checked Map, with every fault named at once.
+
+The format is described in README.md under "How to write an area". Nothing is loaded unless everything is right.
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+import msgspec
+
+from mudserver.errors import WorldError
+from mudserver.game.ids import AreaId, Direction, RoomId, is_token
+from mudserver.game.text import clean
+from mudserver.game.world import Area, Map, Room
+
+SHIPPED_WORLD = Path(__file__).parent / "worlds"
+
+AREA_FILE_BYTES_MAX = 4 * 1024 * 1024
+"""One area file; ten thousand rooms fit."""
+
+
+class _AreaTable(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    name: str
+    description: str = ""
+    author: str = ""
+    starting_room: str | None = None
+
+
+class _RoomTable(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    name: str
+    description: str
+    exits: dict[str, str] = {}
+    details: dict[str, str] = {}
+
+
+@dataclass(slots=True)
+class _AreaFile:
+    """One file as read: rows that have the right shape, with the place each came from."""
+
+    path: Path
+    text: str
+    area: _AreaTable | None = None
+    rooms: list[_RoomTable] = field(default_factory=list)
+
+    def place(self, room_id: str | None = None, key: str | None = None) -> str:
+        """'harbour.toml:12: room "quay"': where to look, with the line if it can be found."""
+        start = f'id = "{room_id}"' if room_id is not None else None
+        line = _line_of(self.text, start, key)
+        where = f"{self.path.name}:{line}" if line else self.path.name
+        return f'{where}: room "{room_id}"' if room_id is not None else where
+
+
+def _line_of(text: str, start: str | None, key: str | None) -> int | None:
+    """The number of the first line with `key` after the line with `start`; of `start` itself where there is no key."""
+    squeezed = [re.sub(r"\s*=\s*", " = ", line.strip()) for line in text.splitlines()]
+    first = next((n for n, line in enumerate(squeezed) if start is None or line.startswith(start)), None)
+    if first is None:
+        return None
+    if key is None:
+        return first + 1 if start is not None else None
+    begins = (f"{key} =", f'"{key}" =')
+    return next((n for n, line in enumerate(squeezed[first:], first) if line.startswith(begins)), first) + 1
+
+
+def load_map(directory: Path) -> Map:
+    """Reads every `*.toml` in a directory.
+
+    Raises WorldError with one sentence for each fault found: file, line if it can be told, what is wrong, what to do.
+    """
+    problems: list[str] = []
+    paths = sorted(directory.glob("*.toml")) if directory.is_dir() else []
+    if not directory.is_dir():
+        problems.append(f"{directory}: there is no such directory; name one that holds area files (*.toml).")
+    elif not paths:
+        problems.append(f"{directory}: it holds no area file; put at least one *.toml there.")
+    files = [_read(path, problems) for path in paths]
+    map_ = _joined(files, problems)
+    if problems:
+        raise WorldError(problems)
+    assert map_ is not None
+    return map_
+
+
+def _read(path: Path, problems: list[str]) -> _AreaFile:
+    file = _AreaFile(path, "")
+    try:
+        if path.stat().st_size > AREA_FILE_BYTES_MAX:
+            problems.append(f"{path.name}: over {AREA_FILE_BYTES_MAX} bytes; split it into several areas.")
+            return file
+        file.text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(file.text)
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{path.name}: cannot be read: {error}.")
+        return file
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        problems.append(f"{path.name}: is no valid TOML: {error}.")
+        return file
+    for key in sorted(set(document) - {"area", "room"}):
+        problems.append(f'{path.name}: unknown table "{key}"; an area file has one [area] and any number of [[room]].')
+    if "area" not in document:
+        problems.append(f"{path.name}: the table [area] is missing; it needs at least id and name.")
+    else:
+        try:
+            file.area = msgspec.convert(document["area"], _AreaTable)
+        except msgspec.ValidationError as error:
+            problems.append(f"{path.name}: [area]: {_plain(error)}")
+    rows = document.get("room", [])
+    if not isinstance(rows, list):
+        problems.append(f"{path.name}: write [[room]] with two brackets, once for each room.")
+        rows = []
+    for number, row in enumerate(rows, 1):
+        try:
+            file.rooms.append(msgspec.convert(row, _RoomTable))
+        except msgspec.ValidationError as error:
+            known = row.get("id") if isinstance(row, dict) else None
+            place = file.place(known) if isinstance(known, str) else f"{path.name}: room number {number}"
+            problems.append(f"{place}: {_plain(error)}")
+    return file
+
+
+def _plain(error: msgspec.ValidationError) -> str:
+    """msgspec's message in a designer's words."""
+    text = str(error)
+    if match := re.match(r"Object missing required field `(\w+)`", text):
+        return f"{match[1]} is missing; add it."
+    if match := re.match(r"Object contains unknown field `(.*?)`", text):
+        return f'unknown key "{match[1]}"; check the spelling or take it out.'
+    if match := re.match(r"Expected `(\w+)`, got `(\w+)`(?: - at `\$\.?(.*?)`)?", text):
+        subject = match[3] or "it"
+        return f"{subject} must be a {_TYPES.get(match[1], match[1])}, not a {_TYPES.get(match[2], match[2])}."
+    return f"{text}."
+
+
+_TYPES = {"str": "text in quotes", "object": "table", "int": "number", "float": "number", "array": "list"}
+
+
+def _joined(files: list[_AreaFile], problems: list[str]) -> Map | None:
+    areas: dict[AreaId, Area] = {}
+    seen: dict[str, str] = {}
+    starting: list[tuple[_AreaFile, str]] = []
+    for file in files:
+        if file.area is None:
+            continue
+        table = file.area
+        if not is_token(table.id):
+            problems.append(f'{file.place()}: area id "{table.id}" must be of letters, digits, "_" and "-" only.')
+        elif AreaId(table.id) in areas:
+            problems.append(f'{file.place()}: the area id "{table.id}" is taken by another file; choose another.')
+        elif not table.name.strip():
+            problems.append(f"{file.place()}: the area's name is empty; give it one.")
+        area_id = AreaId(table.id)
+        areas[area_id] = Area(area_id, clean(table.name), _paragraphs(table.description), table.author)
+        if table.starting_room is not None:
+            starting.append((file, table.starting_room))
+    rooms: dict[RoomId, Room] = {}
+    for file in files:
+        for row in file.rooms:
+            if not is_token(row.id):
+                problems.append(f'{file.place(row.id)}: the id may have letters, digits, "_" and "-", 64 at most.')
+            elif row.id in seen:
+                problems.append(f"{file.place(row.id)}: this id is taken at {seen[row.id]}; choose another.")
+            else:
+                seen[row.id] = file.place(row.id)
+    for file in files:
+        for row in file.rooms:
+            area = file.area.name if file.area else ""
+            rooms.setdefault(RoomId(row.id), _room(file, row, area, seen, problems))
+    if not files or any(file.area is None for file in files):
+        return None
+    if len(starting) != 1:
+        names = ", ".join(file.path.name for file, _ in starting) or "none does"
+        problems.append(f'exactly one [area] must say starting_room = "room-id"; now: {names}.')
+        return None
+    file, start = starting[0]
+    if start not in rooms:
+        problems.append(f'{file.place()}: starting_room "{start}" is no room of any file; name one that exists.')
+    return Map(MappingProxyType(areas), MappingProxyType(rooms), RoomId(start))
+
+
+def _room(file: _AreaFile, row: _RoomTable, area: str, known: dict[str, str], problems: list[str]) -> Room:
+    exits: dict[Direction, RoomId] = {}
+    for way, target in row.exits.items():
+        place = file.place(row.id, way)
+        if way not in list(Direction):
+            problems.append(f'{place}: "{way}" is no direction; use one of {", ".join(Direction)}.')
+        elif target not in known:
+            problems.append(f'{place}: {way} leads to "{target}", which is no room of any file; correct the id.')
+        else:
+            exits[Direction(way)] = RoomId(target)
+    for key in ("name", "description"):
+        if not getattr(row, key).strip():
+            problems.append(f"{file.place(row.id)}: {key} is empty; write one.")
+    for word, text in row.details.items():
+        if not word.strip() or not text.strip():
+            problems.append(f'{file.place(row.id, word)}: the detail "{word}" needs a name and a text.')
+    details = {clean(word).casefold(): _paragraphs(text) for word, text in row.details.items()}
+    return Room(
+        id=RoomId(row.id),
+        name=clean(row.name),
+        description=_paragraphs(row.description),
+        area=area,
+        exits=MappingProxyType(exits),
+        details=MappingProxyType(details),
+    )
+
+
+def _paragraphs(text: str) -> str:
+    """The text with lines joined into paragraphs, which an empty line separates: screens differ in width."""
+    paragraphs = re.split(r"\n\s*\n", text.strip())
+    return "\n".join(" ".join(clean(line) for line in paragraph.splitlines()) for paragraph in paragraphs)

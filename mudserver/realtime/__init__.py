@@ -1,0 +1,1 @@
+"""Tasks and values that carry events to players: publish, receive, route, deliver."""

@@ -1,0 +1,46 @@
+"""Everybody on this node who can hear something, and the one way to reach them."""
+
+from mudserver.config import Limits
+from mudserver.game.events import Event, Everywhere, InRoom, ToPlayer
+from mudserver.game.ids import PlayerId, RoomId
+from mudserver.realtime.connection import Connection
+from mudserver.realtime.rooms import GlobalChannel, RoomChannel
+from mudserver.realtime.stamps import Stamps
+
+
+class Audience:
+    """The connections of the players in the game, the awake rooms, and the channel of the whole world."""
+
+    def __init__(self, stamps: Stamps, limits: Limits) -> None:
+        self._stamps = stamps
+        self._limits = limits
+        self.connections: dict[PlayerId, Connection] = {}
+        self.rooms: dict[RoomId, RoomChannel] = {}
+        self.everywhere = GlobalChannel(self.connections, stamps, limits.room_events_max)
+
+    def open_room(self, room_id: RoomId) -> RoomChannel:
+        """A channel for a room that was asleep."""
+        self.rooms[room_id] = RoomChannel(room_id, self.connections, self._stamps, self._limits.room_events_max)
+        return self.rooms[room_id]
+
+    def route(self, event: Event) -> None:
+        """Hands an event to whoever hears it here; to nobody, if nobody does."""
+        match event.to:
+            case InRoom(room_id):
+                if (room := self.rooms.get(room_id)) is not None:
+                    room.post(event)
+            case Everywhere():
+                self.everywhere.post(event)
+            case ToPlayer(player_id):
+                if (connection := self.connections.get(player_id)) is not None:
+                    connection.show(event)
+
+    def hears(self, event: Event) -> bool:
+        """Whether this node is subscribed to where the event goes, so that it will come back to us."""
+        match event.to:
+            case InRoom(room_id):
+                return room_id in self.rooms
+            case Everywhere():
+                return True
+            case ToPlayer(player_id):
+                return player_id in self.connections

@@ -1,0 +1,123 @@
+"""One player's connection: its dialect, its outbox, and the send task that joins what has piled up."""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import IntEnum
+
+import trio
+
+from mudserver.config import Limits
+from mudserver.realtime.stamps import Stamps
+from mudserver.transport.stream import PlayerStream
+from mudserver.wire.dialects import Dialect, Shown, encode
+
+
+class CloseCode(IntEnum):
+    """Why a connection ended, as the client is told it in the WebSocket close frame."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    POLICY = 1008
+    ERROR = 1011
+    SLOW = 3008
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """A close code and the words that go with it (at most 123 bytes of UTF-8, RFC 6455)."""
+
+    code: CloseCode
+    reason: str
+
+
+QUIT = Close(CloseCode.NORMAL, "goodbye")
+SLOW = Close(CloseCode.SLOW, "slow")
+NO_NAME = Close(CloseCode.POLICY, "no name given in time")
+SHUTDOWN = Close(CloseCode.GOING_AWAY, "the server stops")
+BROKEN = Close(CloseCode.ERROR, "an error in the server")
+
+
+class Connection:
+    """What the rest of the server writes to. Everything but `run_sender` and `finish` is synchronous.
+
+    Frames wait in the outbox until `flush_nowait` puts them all on the stream in one write; only what the socket does
+    not take at once is left to the send task. An outbox over its limit ends the connection: a reader so far behind
+    has lost the story, and nobody waits for it.
+    """
+
+    def __init__(self, stream: PlayerStream, dialect: Dialect, stamps: Stamps, limits: Limits) -> None:
+        self.dialect = dialect
+        self.ended: Close | None = None
+        self._stream = stream
+        self._stamps = stamps
+        self._limits = limits
+        self._frames: deque[bytes] = deque()
+        self._bytes = 0
+        self._wake = trio.Event()
+        self.scope = trio.CancelScope()
+        """Cancelled when the connection is ended; the session runs inside it."""
+
+    def show(self, *shown: Shown) -> None:
+        """Puts answers on this player's screen, and no one else's."""
+        for each in shown:
+            frame = encode(self.dialect, each, self._stamps.next_number(), self._stamps.timestamp())
+            if frame is not None:
+                self.offer(frame)
+        self.flush_nowait()
+
+    def offer(self, frame: bytes) -> None:
+        """Puts a whole frame into the outbox. `flush_nowait` must follow, once for any number of frames."""
+        if self.ended is not None:
+            return
+        self._frames.append(frame)
+        self._bytes += len(frame)
+        if len(self._frames) > self._limits.outbox_frames_max or self._bytes > self._limits.outbox_bytes_max:
+            self.end(SLOW)
+
+    def flush_nowait(self) -> None:
+        """Writes what waits, as far as the socket takes it without waiting."""
+        if self._frames and self._stream.offer(self._frames[0] if len(self._frames) == 1 else b"".join(self._frames)):
+            self._frames.clear()
+            self._bytes = 0
+        if self._frames or self._stream.is_behind:
+            self._wake.set()
+
+    def end(self, close: Close) -> None:
+        """Ends the connection for this reason; the first reason counts. A slow reader's outbox is thrown away."""
+        if self.ended is not None:
+            return
+        self.ended = close
+        if close is SLOW:
+            self._frames.clear()
+            self._bytes = 0
+        self.scope.cancel()
+
+    @property
+    def outbox_depth(self) -> int:
+        """Frames that wait."""
+        return len(self._frames)
+
+    async def run_sender(self) -> None:
+        """The send task: writes what the socket did not take at once. Ends the connection if that takes too long."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            try:
+                with trio.fail_after(self._limits.write_seconds_max):
+                    await self._send_waiting()
+            except trio.TooSlowError:
+                self.end(SLOW)
+                return
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return  # the reader notices the same and ends the session
+
+    async def finish(self) -> None:
+        """Sends what still waits; the caller sets the deadline. Raises trio.BrokenResourceError if nobody listens."""
+        await self._send_waiting()
+
+    async def _send_waiting(self) -> None:
+        while self._frames or self._stream.is_behind:
+            joined = b"".join(self._frames)
+            self._frames.clear()
+            self._bytes = 0
+            await self._stream.send_all(joined)

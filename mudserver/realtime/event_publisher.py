@@ -1,0 +1,96 @@
+"""EventPublisher: every event leaves the game through here, to NATS and to nobody's screen directly.
+
+An event of ours that comes back by our own subscription is its receipt, and only then is it shown. While the link is
+down the publisher hands events to this node's players itself; when the link is declared lost, it does so with every
+event that has no receipt, in their order. A copy that comes in later finds no open receipt and is dropped.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+from mudserver.broker.base import Broker
+from mudserver.config import Limits
+from mudserver.game.events import Event
+from mudserver.realtime.audience import Audience
+from mudserver.realtime.stamps import Stamps
+from mudserver.wire.envelope import Stamped, encode_payload, event_type_of
+from mudserver.wire.subjects import Subjects
+
+logger = logging.getLogger(__name__)
+
+Observer = Callable[[Stamped], None]
+"""Sees every event as it is published, for logs and counts. Must not raise or wait."""
+
+
+class EventPublisher:
+    """Publishes the game's events. `counts` holds how many of each type, and `failed`, `handed_out`."""
+
+    def __init__(
+        self, broker: Broker, subjects: Subjects, audience: Audience, stamps: Stamps, node: str, limits: Limits
+    ) -> None:
+        self._broker = broker
+        self._subjects = subjects
+        self._audience = audience
+        self._stamps = stamps
+        self._node = node
+        self._limits = limits
+        self._awaited: dict[int, Event] = {}
+        self._linked = False
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether events go by way of the broker now."""
+        return self._linked
+
+    @property
+    def awaited(self) -> int:
+        """Events on their way through the broker."""
+        return len(self._awaited)
+
+    def publish(self, event: Event) -> None:
+        """Sends an event on its way. Never waits and never raises into the game: what fails is logged and counted."""
+        event_type = event_type_of(event.fact)
+        self.counts[event_type] += 1
+        if not self._linked:
+            self._hand_out(event)
+            return
+        stamped = Stamped(event, self._node, self._stamps.next_number(), self._stamps.timestamp())
+        try:
+            payload = encode_payload(stamped)
+            subject = self._subjects.subject(event.to, event_type)
+        except (TypeError, ValueError) as error:  # what msgspec and str.encode raise
+            self._report_failure(event_type, str(error))
+            return
+        if len(payload) > self._limits.bus_payload_bytes_max:
+            self._report_failure(event_type, f"its payload has {len(payload)} bytes")
+            return
+        if self._audience.hears(event):
+            self._awaited[stamped.sequence_number] = event
+        self._broker.publish_nowait(subject, payload)
+
+    def take_receipt(self, sequence_number: int) -> Event | None:
+        """The event of ours with that number, which has come back; None if it was shown already."""
+        return self._awaited.pop(sequence_number, None)
+
+    def link_up(self) -> None:
+        """From here on events go by way of the broker."""
+        self._linked = True
+
+    def link_lost(self) -> int:
+        """From here on events go to this node's players only, those still on their way first; returns their number."""
+        self._linked = False
+        stranded = list(self._awaited.values())
+        self._awaited.clear()
+        for event in stranded:
+            self._hand_out(event)
+        return len(stranded)
+
+    def _hand_out(self, event: Event) -> None:
+        self.counts["handed_out"] += 1
+        self._audience.route(event)
+
+    def _report_failure(self, event_type: str, why: str) -> None:
+        self.counts["failed"] += 1
+        logger.error("an event %s could not be published: %s", event_type, ascii(why))

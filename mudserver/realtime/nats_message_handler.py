@@ -1,0 +1,127 @@
+"""NATSMessageHandler: subscribes while somebody listens, reads what comes in with suspicion, routes it."""
+
+import logging
+from collections import Counter
+
+import trio
+
+from mudserver.broker.base import Broker, LinkLost, LinkUp, Message
+from mudserver.config import Limits
+from mudserver.errors import MalformedMessage
+from mudserver.game.events import Notice
+from mudserver.game.ids import PlayerId, RoomId
+from mudserver.game.world import World
+from mudserver.realtime.audience import Audience
+from mudserver.realtime.event_publisher import EventPublisher
+from mudserver.realtime.rooms import RoomChannel
+from mudserver.wire.envelope import decode_event, open_payload
+from mudserver.wire.subjects import Subjects
+
+logger = logging.getLogger(__name__)
+
+SILENCE = "The aether falls silent; you hear only those nearby."
+VOICES = "The aether hums again, full of distant voices."
+
+
+class NATSMessageHandler:
+    """Between the broker and this node's players. `counts`: received, own, late copies, and dropped by reason."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        subjects: Subjects,
+        publisher: EventPublisher,
+        audience: Audience,
+        world: World,
+        limits: Limits,
+    ) -> None:
+        self._broker = broker
+        self._subjects = subjects
+        self._publisher = publisher
+        self._audience = audience
+        self._world = world
+        self._limits = limits
+        self._rooms: trio.Nursery | None = None
+        self._was_lost = False
+        self.counts: Counter[str] = Counter()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Routes until cancelled. Started once this node listens to the world at large."""
+        async with trio.open_nursery() as self._rooms:
+            self._rooms.start_soon(self._audience.everywhere.run)
+            self._broker.subscribe_nowait(self._subjects.everywhere)
+            task_status.started()
+            async for incoming in self._broker.incoming:
+                match incoming:
+                    case Message(subject, payload):
+                        self._receive(subject, payload)
+                    case LinkUp(url):
+                        self._link_up(url)
+                    case LinkLost(reason):
+                        self._link_lost(reason)
+
+    def wake(self, room_id: RoomId) -> None:
+        """Makes sure that the room is subscribed and its channel runs. Call before the arrival is published."""
+        if room_id in self._audience.rooms:
+            return
+        assert self._rooms is not None, "the handler runs before anybody signs in"
+        self._broker.subscribe_nowait(self._subjects.of_room(room_id))
+        self._rooms.start_soon(self._run_room, self._audience.open_room(room_id))
+
+    async def _run_room(self, room: RoomChannel) -> None:
+        await room.run_until_asleep(self._limits.room_linger_seconds, self._world.is_inhabited)
+        del self._audience.rooms[room.room_id]
+        self._broker.unsubscribe_nowait(self._subjects.of_room(room.room_id))
+
+    def host(self, player_id: PlayerId) -> None:
+        """Listens for what is told to this player alone."""
+        self._broker.subscribe_nowait(self._subjects.of_player(player_id))
+
+    def unhost(self, player_id: PlayerId) -> None:
+        self._broker.unsubscribe_nowait(self._subjects.of_player(player_id))
+
+    def _receive(self, subject: str, payload: bytes) -> None:
+        self.counts["received"] += 1
+        try:
+            self._route(subject, payload)
+        except MalformedMessage as error:
+            self.counts[f"dropped_{error.reason}"] += 1
+            logger.warning("dropped a NATS message on %s: bad %s", ascii(subject[:200]), error.reason)
+
+    def _route(self, subject: str, payload: bytes) -> None:
+        if len(payload) > self._limits.bus_payload_bytes_max:
+            raise MalformedMessage("size")
+        opened = open_payload(payload)
+        if opened.node == self._world.node:
+            event = self._publisher.take_receipt(opened.sequence_number)
+            if event is None:
+                self.counts["late_copies"] += 1
+                return
+            self.counts["own"] += 1
+        else:
+            to, event_type = self._subjects.parse(subject)
+            event = decode_event(opened, to, event_type).event
+            if event.actor in self._world.players:
+                raise MalformedMessage("actor")  # only we say what our own players do
+        self._audience.route(event)
+
+    def _link_up(self, url: str) -> None:
+        self._publisher.link_up()
+        logger.info("linked to the broker %s", url)
+        if self._was_lost:
+            self._was_lost = False
+            self._announce(VOICES)
+
+    def _link_lost(self, reason: str) -> None:
+        stranded = self._publisher.link_lost()
+        self._was_lost = True
+        logger.warning(
+            "the link to the broker is lost: %s; %d events on their way were handed out here, and so are new ones",
+            reason,
+            stranded,
+        )
+        self._announce(SILENCE)
+
+    def _announce(self, text: str) -> None:
+        """Tells this node's players, in line with the events of the world at large."""
+        self._audience.everywhere.post(Notice(text))

@@ -1,0 +1,144 @@
+"""The channels that events take to players: one for each awake room, one for what all the world hears."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+
+import trio
+
+from mudserver.game.events import Event, Notice, Occupants, PlayerEntered, PlayerLeft
+from mudserver.game.ids import PlayerId, RoomId
+from mudserver.realtime.connection import Connection
+from mudserver.realtime.stamps import Stamps
+from mudserver.wire.dialects import Dialect, Shown, encode
+
+Posted = Event | Notice
+"""What travels in a channel: events, and what the server itself has to say."""
+
+BATCH_EVENTS_MAX = 64
+"""Events that a channel delivers before it lets other tasks run; far fewer than an outbox holds."""
+
+
+class Channel:
+    """A memory channel of events and the task that delivers them: encoded once per dialect, the same bytes to all."""
+
+    def __init__(self, stamps: Stamps, events_max: int) -> None:
+        self._stamps = stamps
+        self._send, self._receive = trio.open_memory_channel[Posted](events_max)
+
+    @abstractmethod
+    def listeners(self) -> Mapping[PlayerId, Connection]:
+        """Who hears this channel now."""
+
+    def post(self, posted: Posted) -> None:
+        """Puts an event or a notice. Never waits: if the channel is full, what is in it is delivered on the spot."""
+        try:
+            self._send.send_nowait(posted)
+        except trio.WouldBlock:
+            while waiting := self._waiting():
+                self._deliver(waiting)
+            self._deliver([posted])
+
+    async def run(self) -> None:
+        """Delivers until cancelled."""
+        while True:
+            self._deliver([await self._receive.receive(), *self._waiting()])
+
+    def _waiting(self) -> list[Posted]:
+        waiting: list[Posted] = []
+        try:
+            while len(waiting) < BATCH_EVENTS_MAX:
+                waiting.append(self._receive.receive_nowait())
+        except trio.WouldBlock:
+            pass
+        return waiting
+
+    def _deliver(self, batch: list[Posted]) -> None:
+        for posted in batch:
+            self._show(posted, self.listeners(), posted.actor if isinstance(posted, Event) else None)
+        self._flush()
+
+    def _flush(self) -> None:
+        for connection in self.listeners().values():
+            connection.flush_nowait()
+
+    def _show(self, shown: Shown, listeners: Mapping[PlayerId, Connection], but: PlayerId | None) -> None:
+        """Offers it to all of them but one. Encoding and offering in one step keeps each client's numbers rising."""
+        frames: dict[Dialect, bytes | None] = {}
+        dialect: Dialect | None = None
+        frame: bytes | None = None
+        for player_id, connection in listeners.items():
+            if player_id == but:
+                continue
+            if connection.dialect is not dialect:
+                dialect = connection.dialect
+                if dialect not in frames:
+                    frames[dialect] = encode(dialect, shown, self._stamps.next_number(), self._stamps.timestamp())
+                frame = frames[dialect]
+            if frame is not None:
+                connection.offer(frame)
+
+
+class GlobalChannel(Channel):
+    """What everybody hears: ticks, comings and goings of the game, shouts."""
+
+    def __init__(self, connections: Mapping[PlayerId, Connection], stamps: Stamps, events_max: int) -> None:
+        super().__init__(stamps, events_max)
+        self._connections = connections
+
+    def listeners(self) -> Mapping[PlayerId, Connection]:
+        return self._connections
+
+
+class RoomChannel(Channel):
+    """One awake room.
+
+    A player of this node listens from their own arrival to their own departure, as those pass in the room's stream of
+    events: so nobody hears what was said before they came or after they went, and nothing in between is missed.
+    """
+
+    def __init__(
+        self, room_id: RoomId, connections: Mapping[PlayerId, Connection], stamps: Stamps, events_max: int
+    ) -> None:
+        super().__init__(stamps, events_max)
+        self.room_id = room_id
+        self._connections = connections
+        self._listeners: dict[PlayerId, Connection] = {}
+        self._present: dict[PlayerId, str] = {}
+
+    def listeners(self) -> Mapping[PlayerId, Connection]:
+        return self._listeners
+
+    async def run_until_asleep(self, linger_seconds: float, is_inhabited: Callable[[RoomId], bool]) -> None:
+        """Delivers until the room has had no listener, and nobody on the way in, for so many seconds."""
+        while True:
+            with trio.move_on_after(linger_seconds if not self._listeners else float("inf")) as waiting:
+                first = await self._receive.receive()
+            if not waiting.cancelled_caught:
+                self._deliver([first, *self._waiting()])
+            elif not is_inhabited(self.room_id):
+                return
+
+    def _deliver(self, batch: list[Posted]) -> None:
+        told: dict[PlayerId, Connection] = {}
+        leavers: list[Connection] = []
+        for posted in batch:
+            fact = posted.fact if isinstance(posted, Event) else None
+            if isinstance(fact, PlayerLeft):
+                self._present.pop(fact.player_id, None)
+                told.pop(fact.player_id, None)
+                if (leaver := self._listeners.pop(fact.player_id, None)) is not None:
+                    leavers.append(leaver)
+            self._show(posted, self._listeners, posted.actor if isinstance(posted, Event) else None)
+            if isinstance(fact, PlayerEntered | PlayerLeft):
+                told.update(self._listeners)
+                told.pop(fact.player_id, None)
+            if isinstance(fact, PlayerEntered):
+                self._present[fact.player_id] = fact.player_name
+                if (connection := self._connections.get(fact.player_id)) is not None:
+                    self._listeners[fact.player_id] = connection
+        if told:
+            # One fresh list after a batch of comings and goings, for those who saw others come or go.
+            self._show(Occupants(self.room_id, tuple(self._present.values())), told, None)
+        for connection in leavers:
+            connection.flush_nowait()
+        self._flush()

@@ -1,0 +1,163 @@
+"""One player's visit, from the handshake to goodbye."""
+
+import logging
+
+import trio
+
+from mudserver.config import Limits
+from mudserver.errors import ConnectionEnded, MalformedFrame
+from mudserver.game.events import Pong, Problem, Reply, Welcome
+from mudserver.game.ids import PlayerId
+from mudserver.realtime.connection import BROKEN, NO_NAME, QUIT, Close, Connection
+from mudserver.realtime.connection_manager import ConnectionManager
+from mudserver.realtime.stamps import Stamps
+from mudserver.transport.stream import PlayerStream
+from mudserver.transport.websocket import WebSocket, accept_websocket
+from mudserver.wire.dialects import JSON, JSON_SUBPROTOCOL, Dialect, Line, Login, Ping, Request, decode, text_dialect
+
+logger = logging.getLogger(__name__)
+
+WELCOME = """\
+mudserver: a town by the sea, and what is under it.
+
+By what name shall they know you? (Type guest to be anybody.)"""
+ASK_AGAIN = "By what name shall they know you?"
+
+
+class Sessions:
+    """Makes a session of each new stream, and knows all that are open."""
+
+    def __init__(self, manager: ConnectionManager, stamps: Stamps, limits: Limits) -> None:
+        self._manager = manager
+        self._stamps = stamps
+        self._limits = limits
+        self.open: set[Connection] = set()
+
+    async def run_session(self, stream: PlayerStream, peer: str) -> None:
+        """Handshake, visit, farewell. Raises HandshakeRefused or trio.TooSlowError if there is no handshake.
+
+        The caller closes the stream.
+        """
+        async with trio.open_nursery() as nursery:
+            websocket = await accept_websocket(nursery, stream, choose_subprotocol, self._limits)
+            connection = Connection(stream, _dialect_of(websocket), self._stamps, self._limits)
+            nursery.start_soon(connection.run_sender)
+            self.open.add(connection)
+            try:
+                with connection.scope:
+                    await self._visit(websocket, connection, peer)
+                await _say_farewell(websocket, connection, self._limits)
+            finally:
+                self.open.discard(connection)
+                # trio-websocket's reader may wait for ever after some errors; the nursery goes with the session.
+                nursery.cancel_scope.cancel()
+        logger.info("the connection with %s is over: %s", peer, connection.ended or "gone")
+
+    async def _visit(self, websocket: WebSocket, connection: Connection, peer: str) -> None:
+        try:
+            await Visit(websocket, connection, self._manager, self._limits).run()
+        except Exception:
+            # A session's error ends that session and nothing else; its player is told that it was our fault.
+            logger.exception("the session with %s failed", peer)
+            connection.end(BROKEN)
+
+    def end_all(self, close: Close, farewell: str) -> None:
+        """Ends every open session, telling each player why."""
+        for connection in list(self.open):
+            connection.show(Reply(farewell))
+            connection.end(close)
+
+
+async def _say_farewell(websocket: WebSocket, connection: Connection, limits: Limits) -> None:
+    """Sends what still waits and closes, but not for long."""
+    close = connection.ended or QUIT
+    with trio.move_on_after(limits.close_seconds_max):
+        try:
+            await connection.finish()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+        await websocket.close(close.code, close.reason)
+
+
+def choose_subprotocol(offered: list[str]) -> str | None:
+    """Which of a client's subprotocols is spoken here."""
+    return JSON_SUBPROTOCOL if JSON_SUBPROTOCOL in offered else None
+
+
+def _dialect_of(websocket: WebSocket) -> Dialect:
+    """By subprotocol, or by `?dialect=json` for clients that cannot offer one."""
+    if websocket.subprotocol == JSON_SUBPROTOCOL or websocket.head.query.get("dialect") == ["json"]:
+        return JSON
+    return text_dialect(colour=False, ticks=False)
+
+
+class Visit:
+    """The receive loop: reads what the client sends and does it, line by line. Does nothing slow."""
+
+    def __init__(
+        self, websocket: WebSocket, connection: Connection, manager: ConnectionManager, limits: Limits
+    ) -> None:
+        self._websocket = websocket
+        self._connection = connection
+        self._manager = manager
+        self._limits = limits
+        self._player_id: PlayerId | None = None
+
+    async def run(self) -> None:
+        """Until the player quits, the line dies or the connection is ended. Signs the player out in every case."""
+        self._connection.show(Welcome(WELCOME))
+        try:
+            with trio.move_on_after(self._limits.sign_in_seconds_max):
+                while self._player_id is None:
+                    await self._take_message()
+            if self._player_id is None:
+                self._connection.show(Reply("That took too long. Come back with a name."))
+                self._connection.end(NO_NAME)
+                return
+            while True:
+                await self._take_message()
+        except ConnectionEnded:
+            pass
+        finally:
+            if self._player_id is not None:
+                self._manager.sign_out(self._player_id)
+
+    async def _take_message(self) -> None:
+        message = await self._websocket.receive()
+        try:
+            requests = decode(self._connection.dialect, message)
+        except MalformedFrame as error:
+            self._connection.show(Problem("invalid_format", str(error)))
+            return
+        for request in requests:
+            if self._connection.ended is not None:
+                return  # `quit`, and more lines in the same frame
+            self._do(request)
+
+    def _do(self, request: Request) -> None:
+        match request:
+            case Ping():
+                self._connection.show(Pong())
+            case Login(name):
+                if self._player_id is not None:
+                    self._connection.show(Problem("login_refused", "You are in the game already."))
+                else:
+                    self._sign_in(name)
+            case Line(text):
+                if self._player_id is not None:
+                    self._manager.perform(self._connection, self._player_id, text)
+                elif self._connection.dialect is JSON:
+                    self._connection.show(Problem("not_signed_in", "Sign in first: send a frame of type login."))
+                elif text:
+                    self._sign_in(text)
+                else:
+                    self._connection.show(Reply(ASK_AGAIN))
+
+    def _sign_in(self, name: str) -> None:
+        match self._manager.sign_in(self._connection, name):
+            case Problem() as problem:
+                self._connection.show(problem)
+                if self._connection.dialect is not JSON:
+                    self._connection.show(Reply(ASK_AGAIN))
+            case player_id:
+                self._player_id = player_id

@@ -1,0 +1,160 @@
+"""The root nursery: who runs, who ends with whom, and the two phases of shutdown."""
+
+import json
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from mudserver.broker.base import Broker
+from mudserver.broker.embedded import open_embedded_broker
+from mudserver.broker.nats import NatsBroker, without_password
+from mudserver.config import Config
+from mudserver.errors import StartupError
+from mudserver.game.areas import SHIPPED_WORLD, load_map
+from mudserver.game.world import Map, World
+from mudserver.realtime.audience import Audience
+from mudserver.realtime.connection import SHUTDOWN
+from mudserver.realtime.connection_manager import ConnectionManager
+from mudserver.realtime.event_publisher import EventPublisher
+from mudserver.realtime.nats_message_handler import NATSMessageHandler
+from mudserver.realtime.session import Sessions
+from mudserver.realtime.stamps import Stamps, WallClock
+from mudserver.services.game_tick_service import GameTickService
+from mudserver.transport.listener import bind, serve_connections
+from mudserver.wire.subjects import Subjects
+
+logger = logging.getLogger(__name__)
+
+FAREWELL = "The server stops. The world will still be here; come back soon."
+
+
+def new_node_name() -> str:
+    """A name for this process that no other node on the bus has."""
+    return f"n{secrets.token_hex(4)}"
+
+
+class Node:
+    """One server process, wired up: everything between a door to a broker and the streams of players.
+
+    It opens no socket itself, so that it runs alike over real sockets and over memory streams on a mocked clock.
+    """
+
+    def __init__(self, config: Config, map_: Map, broker: Broker, node: str, now: WallClock = time.time) -> None:
+        limits = config.limits
+        stamps = Stamps(now)
+        subjects = Subjects(config.nats_prefix)
+        self.limits = limits
+        self.broker = broker
+        self.world = World(map_, node)
+        self.audience = Audience(stamps, limits)
+        self.publisher = EventPublisher(broker, subjects, self.audience, stamps, node, limits)
+        self.handler = NATSMessageHandler(broker, subjects, self.publisher, self.audience, self.world, limits)
+        self.manager = ConnectionManager(self.world, self.audience, self.publisher, self.handler)
+        self.ticks = GameTickService(config.tick_seconds, self.world, self.publisher.publish, now)
+        self.sessions = Sessions(self.manager, stamps, limits)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """The bridge, the handler and the tick loop, until cancelled. Started once the broker is linked.
+
+        Raises StartupError if the broker cannot be reached in time.
+        """
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.handler.run)
+            await nursery.start(self.broker.run)
+            nursery.start_soon(self.ticks.run)
+            task_status.started()
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Where players connect and which broker carries the events. `nats_url` holds the password, if there is one."""
+
+    host: str
+    port: int
+    nats_url: str
+    pid: int
+
+
+async def serve(config: Config, announce: Callable[[Ready], None] = lambda ready: None) -> None:
+    """Runs the whole server until a signal asks it to stop; `announce` is called once players can connect.
+
+    Raises StartupError or WorldError if it cannot start.
+    """
+    map_ = load_map(config.world or SHIPPED_WORLD)
+    listening = bind(config.host, config.port)
+    node_name = new_node_name()
+    async with _broker_url(config) as url:
+        broker = NatsBroker(url, node_name, config.nats_prefix, config.limits)
+        node = Node(config, map_, broker, node_name)
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as root:
+                await root.start(node.run)
+                async with trio.open_nursery() as connections:
+                    async with trio.open_nursery() as acceptor:
+                        acceptor.start_soon(serve_connections, listening, node.sessions.run_session, connections)
+                        host, port = listening[0].getsockname()[:2]
+                        ready = Ready(host, port, url(), os.getpid())
+                        if config.ready_file:
+                            _write_ready_file(config.ready_file, ready)
+                        announce(ready)
+                        await _wait_for(signals)
+                        acceptor.cancel_scope.cancel()
+                    # From here on nobody comes in; those who are here hear why, and have a little time to go.
+                    node.sessions.end_all(SHUTDOWN, FAREWELL)
+                    connections.cancel_scope.deadline = trio.current_time() + config.limits.grace_seconds
+                    # The scope may be over by then; cancelling it is harmless.
+                    root.start_soon(_cancel_at_next, signals, connections.cancel_scope)  # noqa: ASYNC111
+                root.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _broker_url(config: Config) -> AsyncIterator[Callable[[], str]]:
+    """The address of the broker to use: the one we were given, or that of an embedded one."""
+    if config.nats_url is not None:
+        given = config.nats_url
+        yield lambda: given
+        return
+    async with open_embedded_broker(config.data_dir, config.nats_prefix, config.limits) as embedded:
+        yield lambda: embedded.url
+
+
+async def _wait_for(signals: AsyncIterator[int]) -> None:
+    async for received in signals:
+        logger.info("%s: stopping", signal.Signals(received).name)
+        return
+
+
+async def _cancel_at_next(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for received in signals:
+        logger.warning("%s again: stopping at once", signal.Signals(received).name)
+        scope.cancel()
+        return
+
+
+def _write_ready_file(path: Path, ready: Ready) -> None:
+    """All at once or not at all; private, because the NATS address holds a password. Raises StartupError."""
+    text = json.dumps({"host": ready.host, "port": ready.port, "nats_url": ready.nats_url, "pid": ready.pid})
+    temporary = path.with_name(f".{path.name}.{ready.pid}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise StartupError(f"--ready-file {path}: cannot be written: {error.strerror}.") from None
+
+
+def describe(ready: Ready, config: Config) -> str:
+    """The one line that says the server is up, for a person."""
+    host = f"[{ready.host}]" if ":" in ready.host else ready.host
+    url = f"ws://{host}:{ready.port}/"
+    kind = "broker" if config.nats_url else "embedded broker"
+    return f"Ready: connect to {url} (try: websocat {url}), type guest; {kind} {without_password(ready.nats_url)}"

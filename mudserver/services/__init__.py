@@ -1,0 +1,1 @@
+"""Tasks driven by the clock."""

@@ -1,0 +1,1 @@
+"""Doors to players: listening sockets, byte streams, the HTTP request head, WebSockets."""

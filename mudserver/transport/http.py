@@ -1,0 +1,104 @@
+"""The HTTP request head, judged by ourselves before trio-websocket sees a byte of it.
+
+trio-websocket lets some heads through to places where they raise, and answers others with nothing; a stranger who
+speaks plain HTTP deserves a short answer.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import NoReturn
+from urllib.parse import parse_qs, urlsplit
+
+import h11
+
+from mudserver.errors import HandshakeRefused
+from mudserver.transport.stream import PlayerStream
+
+_WS_HEADERS = ("sec-websocket-protocol", "sec-websocket-extensions", "sec-websocket-key", "sec-websocket-version")
+
+ANSWER_TYPE = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """An HTTP request line and headers; header names in lower case, values as Latin-1 text."""
+
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: tuple[tuple[str, str], ...]
+
+    def header(self, name: str) -> str:
+        """All values of a header, joined by commas; "" if there is none."""
+        return ",".join(value for key, value in self.headers if key == name)
+
+    def tokens(self, name: str) -> list[str]:
+        """The comma-separated words of a header, stripped."""
+        return [word.strip() for word in self.header(name).split(",") if word.strip()]
+
+    @property
+    def wants_websocket(self) -> bool:
+        upgrades = [word.lower() for word in self.tokens("upgrade")]
+        return "websocket" in upgrades and "upgrade" in [word.lower() for word in self.tokens("connection")]
+
+
+async def read_request_head(stream: PlayerStream, bytes_max: int) -> RequestHead:
+    """Reads up to the empty line and puts every byte back, so that the WebSocket layer reads the head once more.
+
+    Answers and raises HandshakeRefused for what is no HTTP request, or one over `bytes_max`.
+    """
+    received = b""
+    while not re.search(rb"\r?\n\r?\n", received):
+        if len(received) >= bytes_max:
+            await refuse(stream, 431, f"The request head is over {bytes_max} bytes.")
+        if len(received) > 16 and b"\n" not in received and b" " not in received[:16]:
+            await refuse(stream, 400, "This is a MUD server; it speaks WebSocket.")
+        data = await stream.receive_some(min(4096, bytes_max - len(received)))
+        if not data:
+            raise HandshakeRefused("gone before the request was complete")
+        received += data
+    head = _parse(received)
+    if isinstance(head, str):
+        await refuse(stream, 400, head)
+    stream.unread(received)
+    return head
+
+
+def _parse(received: bytes) -> RequestHead | str:
+    """The head, or what is wrong with it."""
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(received)
+    try:
+        request = connection.next_event()
+        if not isinstance(request, h11.Request):
+            return "This is no complete HTTP request."
+        target = urlsplit(request.target.decode("ascii"))
+        query = parse_qs(target.query, max_num_fields=20)
+        headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers)
+    except (h11.RemoteProtocolError, ValueError):
+        return "This is no HTTP request."
+    # wsproto decodes these as ASCII and lets the error fly.
+    if any(not value.isascii() for name, value in headers if name in ("host", "connection", "upgrade", *_WS_HEADERS)):
+        return "A header has characters it must not have."
+    return RequestHead(request.method.decode("ascii"), target.path, query, headers)
+
+
+_REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}
+_REASONS |= {426: "Upgrade Required", 429: "Too Many Requests", 431: "Request Header Fields Too Large"}
+_REASONS |= {503: "Service Unavailable"}
+
+
+def response(status: int, text: str, *, headers: str = "", content_type: str = ANSWER_TYPE) -> bytes:
+    """A whole HTTP/1.1 response that closes the connection. `headers` are further lines, each with its line end."""
+    body = text.encode() + b"\n"
+    head = (
+        f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\nCache-Control: no-store\r\n{headers}\r\n"
+    )
+    return head.encode("ascii") + body
+
+
+async def refuse(stream: PlayerStream, status: int, text: str, *, headers: str = "") -> NoReturn:
+    """Answers a stranger in plain HTTP and raises HandshakeRefused."""
+    await stream.send_all(response(status, text, headers=headers))
+    raise HandshakeRefused(f"answered {status}: {text}")

@@ -1,0 +1,98 @@
+"""Our own accept loop: hands each new stream to a task of its own that can end nobody else's.
+
+trio-websocket's server lets one stranger's bytes end the whole program; here whatever goes wrong inside a connection
+is counted, logged in one line, and over.
+"""
+
+import errno
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from mudserver.errors import HandshakeRefused, StartupError, first_cause
+from mudserver.transport.stream import PlayerStream, SocketPlayerStream
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[PlayerStream, str], Awaitable[None]]
+"""Takes a new stream and the peer's address, and returns when the connection is over. It need not close the stream."""
+
+BACKLOG = 1024
+"""Connections the kernel may hold for us: a thousand players coming back at once after a restart."""
+
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_NO_ROOM_PAUSE_SECONDS = 0.1
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets on every address of `host`, the same port for all. Raises StartupError."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise StartupError(f"--host {host}: no such address: {error.strerror}.") from None
+    listening: list[socket.socket] = []
+    try:
+        for family, address in dict.fromkeys((each[0], each[4]) for each in found):
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            listening.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # Port 0 means any free one, but one and the same for all addresses.
+            chosen = port or (listening[0].getsockname()[1] if len(listening) > 1 else 0)
+            sock.bind((address[0], chosen, *address[2:]))
+            sock.listen(BACKLOG)
+            sock.setblocking(False)
+    except OSError as error:
+        for sock in listening:
+            sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StartupError(f"--port {port}: something else is listening on {host}:{port} already.") from None
+        raise StartupError(f"--host {host} --port {port}: cannot listen there: {error.strerror}.") from None
+    return listening
+
+
+async def serve_connections(listening: list[socket.socket], handle: Handler, connections: trio.Nursery) -> None:
+    """Accepts until cancelled; each connection becomes a task in `connections`, which may outlive the accepting."""
+    async with trio.open_nursery() as acceptors:
+        for sock in listening:
+            acceptors.start_soon(_accept, sock, handle, connections)
+
+
+async def _accept(listening: socket.socket, handle: Handler, connections: trio.Nursery) -> None:
+    with listening:
+        while True:
+            await trio.lowlevel.wait_readable(listening)
+            try:
+                sock, address = listening.accept()
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                if error.errno in _NO_ROOM:
+                    logger.warning("no room for another connection: %s", error.strerror)
+                    await trio.sleep(_NO_ROOM_PAUSE_SECONDS)
+                continue  # anything else is a connection that died before we took it
+            sock.setblocking(False)
+            try:
+                stream = SocketPlayerStream(sock)
+            except OSError:
+                sock.close()  # reset already
+                continue
+            connections.start_soon(guard_connection, handle, stream, str(address[0]))
+
+
+async def guard_connection(handle: Handler, stream: PlayerStream, peer: str) -> None:
+    """Runs `handle` to its end and closes the stream; no error of that connection gets past here."""
+    try:
+        await handle(stream, peer)
+    except* HandshakeRefused as refused:
+        logger.info("no handshake with %s: %s", peer, first_cause(refused))
+    except* trio.TooSlowError:
+        logger.info("no handshake with %s: too slow", peer)
+    except* Exception:
+        # The one error boundary of a connection. Cancellation and the like are no Exceptions and pass.
+        logger.exception("the connection with %s failed", peer)
+    finally:
+        await trio.aclose_forcefully(stream)

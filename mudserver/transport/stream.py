@@ -1,0 +1,150 @@
+"""The byte stream under a WebSocket, ours, so that whole frames can be written at once or not at all.
+
+trio-websocket uses the same stream for handshake, pong and close. Whoever writes hands over whole frames; the stream
+keeps them apart: nothing is written between the halves of a frame, not even after a cancelled send.
+"""
+
+import errno
+import socket
+from abc import abstractmethod
+
+import trio
+
+RECEIVE_BYTES = 4096
+"""What one read takes at most: a line is a few dozen bytes."""
+
+
+class PlayerStream(trio.abc.Stream):
+    """A stream to one player's client.
+
+    Bytes that were read too early (behind the request head) are put back with `unread`.
+    """
+
+    def __init__(self) -> None:
+        self._unread = b""
+        self.bytes_received = 0
+
+    def unread(self, data: bytes) -> None:
+        self._unread = data + self._unread
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Some bytes, b"" at the end. Raises trio.BrokenResourceError or trio.ClosedResourceError."""
+        if self._unread:
+            await trio.lowlevel.checkpoint()
+            size = max_bytes or RECEIVE_BYTES
+            data, self._unread = self._unread[:size], self._unread[size:]
+            return data
+        data = await self._receive(max_bytes or RECEIVE_BYTES)
+        self.bytes_received += len(data)
+        return data
+
+    @abstractmethod
+    async def _receive(self, max_bytes: int) -> bytes: ...
+
+    @abstractmethod
+    def offer(self, frames: bytes) -> bool:
+        """Takes the whole of `frames` or nothing, without waiting. If taken, a rest may still be on its way."""
+
+    @property
+    @abstractmethod
+    def is_behind(self) -> bool:
+        """Whether something taken is not yet with the operating system; `send_all(b"")` sees it off."""
+
+
+class SocketPlayerStream(PlayerStream):
+    """Over a connected, non-blocking TCP socket, which it owns: tries first, and waits only where that is full."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
+        self._socket = sock
+        self._rest = b""
+        self._sender = trio.Lock()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    async def _receive(self, max_bytes: int) -> bytes:
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                return self._socket.recv(max_bytes)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise _translated(error) from error
+
+    @property
+    def is_behind(self) -> bool:
+        return bool(self._rest) or self._sender.locked()
+
+    def offer(self, frames: bytes) -> bool:
+        if self._rest or self._sender.locked():
+            return False
+        try:
+            sent = self._socket.send(frames)
+        except BlockingIOError:
+            return False
+        except OSError:
+            # The reader will hear of it at its next receive; what is written to a dead socket is nobody's loss.
+            return True
+        if sent < len(frames):
+            self._rest = frames[sent:]
+        return True
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Sends what is left of earlier frames, then these. If cancelled, the rest stays first in line."""
+        async with self._sender:
+            self._rest += bytes(data)
+            while self._rest:
+                try:
+                    sent = self._socket.send(self._rest)
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self._socket)
+                except OSError as error:
+                    raise _translated(error) from error
+                else:
+                    self._rest = self._rest[sent:]
+
+    async def wait_send_all_might_not_block(self) -> None:
+        async with self._sender:
+            await trio.lowlevel.wait_writable(self._socket)
+
+    async def aclose(self) -> None:
+        if self._socket.fileno() != -1:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+        await trio.lowlevel.checkpoint()
+
+
+class WrappedPlayerStream(PlayerStream):
+    """Over any other trio stream, for clients in memory: everything goes by way of `send_all`."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        super().__init__()
+        self._stream = stream
+        self._sender = trio.Lock()
+
+    async def _receive(self, max_bytes: int) -> bytes:
+        return bytes(await self._stream.receive_some(max_bytes))
+
+    @property
+    def is_behind(self) -> bool:
+        return self._sender.locked()
+
+    def offer(self, frames: bytes) -> bool:
+        return False
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        async with self._sender:
+            await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        async with self._sender:
+            await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _translated(error: OSError) -> trio.BrokenResourceError | trio.ClosedResourceError:
+    if error.errno == errno.EBADF:  # we closed it ourselves
+        return trio.ClosedResourceError("this stream was already closed")
+    return trio.BrokenResourceError(f"the connection is broken: {error.strerror}")

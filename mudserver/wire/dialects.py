@@ -1,0 +1,296 @@
+"""How each kind of client wants its frames, and what its frames mean: plain text or JSON envelopes.
+
+A dialect is a value: two connections with equal dialects get the very same bytes.
+"""
+
+import textwrap
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, assert_never
+
+import msgspec
+
+from mudserver.errors import MalformedFrame
+from mudserver.game import events as e
+from mudserver.game.clock import GAME_SECONDS_PER_SECOND, GameTime, turn_of_day
+from mudserver.game.text import split_lines
+from mudserver.wire.envelope import event_type_of
+from mudserver.wire.frames import text_frame
+
+JSON_SUBPROTOCOL = "v1.json.mudserver"
+
+TEXT_COLUMNS = 78
+"""Width to which prose is wrapped for text clients: a terminal of 80 columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonDialect:
+    """One JSON envelope in each frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextDialect:
+    """Lines for a person's terminal; `colour` uses ANSI escapes, `ticks` shows each game tick."""
+
+    colour: bool = False
+    ticks: bool = False
+
+
+Dialect = JsonDialect | TextDialect
+
+JSON = JsonDialect()
+
+
+@cache
+def text_dialect(*, colour: bool, ticks: bool) -> TextDialect:
+    """The text dialect with these settings, always the same object: fan-out compares dialects by identity first."""
+    return TextDialect(colour, ticks)
+
+
+Shown = e.Event | e.Answer
+"""Whatever can be put on a player's screen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A client's line of play."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A client asks to come in under a name; 'guest' asks for any free name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """A JSON client asks whether we are there."""
+
+
+Request = Line | Login | Ping
+
+
+def encode(dialect: Dialect, shown: Shown, sequence_number: int, timestamp: str) -> bytes | None:
+    """The frame that shows `shown` in this dialect; None if this dialect has nothing to show for it.
+
+    `timestamp` is UTC in ISO 8601, ending in Z. Text dialects use neither number nor time.
+    """
+    match dialect:
+        case JsonDialect():
+            return _json_frame(shown, sequence_number, timestamp)
+        case TextDialect():
+            text = _as_text(shown, dialect)
+            return None if text is None else text_frame(text.replace("\n", "\r\n").encode() + b"\r\n")
+
+
+def decode(dialect: Dialect, message: str | bytes) -> list[Request]:
+    """What a client asks for in one WebSocket message, in order. Raises MalformedFrame."""
+    match dialect:
+        case JsonDialect():
+            return [_json_request(message)]
+        case TextDialect():
+            text = message if isinstance(message, str) else message.decode(errors="replace")
+            return [Line(line) for line in split_lines(text)]
+
+
+# --- JSON ---------------------------------------------------------------------------------------------------------
+
+
+class _Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
+    event_type: str
+    timestamp: str
+    sequence_number: int
+    data: Any
+    room_id: str | None = None
+    player_id: str | None = None
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def _json_frame(shown: Shown, sequence_number: int, timestamp: str) -> bytes:
+    event_type, data, room_id, player_id = _json_parts(shown)
+    return text_frame(_encoder.encode(_Envelope(event_type, timestamp, sequence_number, data, room_id, player_id)))
+
+
+def _json_parts(shown: Shown) -> tuple[str, Any, str | None, str | None]:
+    """Event type, data, and the envelope's room_id and player_id, of design section 5."""
+    match shown:
+        case e.Event(fact):
+            room_id = shown.to.room_id if isinstance(shown.to, e.InRoom) else None
+            return event_type_of(fact), _fact_data(fact), room_id, shown.actor
+        case e.Reply(text):
+            return "command_response", {"result": text}, None, None
+        case e.LookedAround(view):
+            return "command_response", {"result": room_in_words(view)}, view.room_id, None
+        case e.RoomShown(view):
+            return "room_update", _room_data(view), view.room_id, None
+        case e.SignedIn(player_id, player_name, view):
+            player = {"id": player_id, "name": player_name}
+            data = {"player": player, "room": _room_data(view)["room"], "occupants": view.occupants}
+            return "game_state", data, view.room_id, player_id
+        case e.Occupants(room_id, names):
+            data = {"players": names, "npcs": (), "occupants": names, "count": len(names)}
+            return "room_occupants", data, room_id, None
+        case e.Welcome(text):
+            return "welcome", {"message": text}, None, None
+        case e.Notice(text):
+            return "system_notice", {"message": text}, None, None
+        case e.Pong():
+            return "pong", {}, None, None
+        case e.Problem(kind, text):
+            return "error", {"error_type": kind, "message": text}, None, None
+    assert_never(shown)
+
+
+def _fact_data(fact: e.AnyFact) -> Any:
+    if isinstance(fact, e.PlayerEntered | e.PlayerLeft):
+        # The original's client shows `message` and nothing where it is missing.
+        return {**msgspec.structs.asdict(fact), "message": _coming_or_going(fact)}
+    return fact
+
+
+def _room_data(view: e.RoomView) -> dict[str, Any]:
+    room = {
+        "id": view.room_id,
+        "name": view.name,
+        "description": view.description,
+        "exits": dict(view.exits),
+        "area": view.area,
+    }
+    return {
+        "room": room,
+        "players": view.occupants,
+        "occupants": view.occupants,
+        "occupant_count": len(view.occupants),
+    }
+
+
+class _LoginData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str = ""
+    guest: bool = False
+
+
+class _CommandData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    command: str
+    args: list[str] = []
+
+
+class _Frame(msgspec.Struct, frozen=True):
+    type: str
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_frame_decoder = msgspec.json.Decoder(_Frame)
+_login_decoder = msgspec.json.Decoder(_LoginData)
+_command_decoder = msgspec.json.Decoder(_CommandData)
+
+
+def _json_request(message: str | bytes) -> Request:
+    if isinstance(message, bytes):
+        raise MalformedFrame("Send TEXT frames; this was a BINARY one.")
+    try:
+        frame = _frame_decoder.decode(message)
+        match frame.type:
+            case "command" | "game_command":
+                data = _command_decoder.decode(frame.data)
+                # One line, whatever the client put into it: a newline in an argument is no second command.
+                return Line(" ".join(split_lines(" ".join((data.command, *data.args)).replace("\n", " "))))
+            case "login":
+                login = _login_decoder.decode(frame.data)
+                return Login("guest" if login.guest else login.name)
+            case "ping":
+                return Ping()
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        raise MalformedFrame('Send {"type": "command", "data": {"command": "look", "args": []}} or the like.') from None
+    raise MalformedFrame(f"There is no frame type {frame.type[:40]!a}; use command, login or ping.")
+
+
+# --- text ---------------------------------------------------------------------------------------------------------
+
+_RESET, _BOLD, _GREEN, _YELLOW, _MAGENTA, _CYAN, _GREY = (f"\x1b[{n}m" for n in (0, 1, 32, 33, 35, 36, 90))
+_CHANNEL_COLOURS = {"say": _CYAN, "emote": _CYAN, "tell": _MAGENTA, "shout": _YELLOW}
+
+
+def _as_text(shown: Shown, dialect: TextDialect) -> str | None:
+    match shown:
+        case e.Event(fact):
+            return _event_as_text(shown, fact, dialect)
+        case e.Reply(text):
+            return _wrapped(text)
+        case e.LookedAround(view) | e.RoomShown(view):
+            return room_in_words(view, colour=dialect.colour)
+        case e.SignedIn(_, player_name, view):
+            greeting = f"You are {player_name}. Type help to see what you can do."
+            return f"{_wrapped(greeting)}\n\n{room_in_words(view, colour=dialect.colour)}"
+        case e.Welcome(text) | e.Problem(_, text):
+            return _wrapped(text)
+        case e.Notice(text):
+            return _painted(_wrapped(text), _YELLOW, dialect)
+        case e.Occupants() | e.Pong():
+            return None
+    assert_never(shown)
+
+
+def _event_as_text(event: e.Event, fact: e.AnyFact, dialect: TextDialect) -> str | None:
+    match fact:
+        case e.PlayerEntered():
+            origin = f" from {event.via.as_origin}" if event.via else ""
+            return _painted(_coming_or_going(fact, origin), _GREEN, dialect)
+        case e.PlayerLeft():
+            target = f", heading {event.via.value}" if event.via else ""
+            return _painted(_coming_or_going(fact, target), _GREEN, dialect)
+        case e.ChatMessage():
+            return _painted(_wrapped(fact.message), _CHANNEL_COLOURS.get(fact.channel, ""), dialect)
+        case e.GameTick():
+            return _tick_as_text(fact, dialect)
+        case e.PlayerEnteredGame() | e.PlayerLeftGame():
+            return None
+    assert_never(fact)
+
+
+def _coming_or_going(fact: e.PlayerEntered | e.PlayerLeft, way: str = "") -> str:
+    deed = "enters" if isinstance(fact, e.PlayerEntered) else "leaves"
+    return f"{fact.player_name} {deed} the room{way}."
+
+
+def _tick_as_text(tick: e.GameTick, dialect: TextDialect) -> str | None:
+    lines = []
+    if dialect.ticks:
+        lines.append(_painted(f"[tick {tick.tick_number}, {tick.mythos_clock}, {tick.daypart}]", _GREY, dialect))
+    now = GameTime.from_iso(tick.mythos_datetime)
+    if turn := turn_of_day(now.earlier(tick.tick_interval * GAME_SECONDS_PER_SECOND), now):
+        lines.append(_painted(_wrapped(turn), _YELLOW, dialect))
+    return "\n".join(lines) or None
+
+
+def room_in_words(view: e.RoomView, *, colour: bool = False) -> str:
+    """The room as a text client reads it: name, description, exits, and who else is here."""
+    dialect = TextDialect(colour=colour)
+    ways = ", ".join(way.value for way, _ in view.exits)
+    parts = [
+        _painted(view.name, _BOLD, dialect),
+        _wrapped(view.description),
+        _painted(f"Exits: {ways}." if ways else "There is no way out of here.", _CYAN, dialect),
+    ]
+    others = [name for name in view.occupants if name != view.viewer]
+    if others:
+        parts.append(_painted(_wrapped(f"Also here: {', '.join(others)}."), _GREEN, dialect))
+    return "\n".join(parts)
+
+
+def _painted(text: str, colour: str, dialect: TextDialect) -> str:
+    if not dialect.colour or not colour:
+        return text
+    return "\n".join(f"{colour}{line}{_RESET}" for line in text.split("\n"))
+
+
+def _wrapped(text: str) -> str:
+    """Long lines broken at TEXT_COLUMNS; lines that fit are left as they are, their spacing too."""
+    return "\n".join(
+        line if len(line) <= TEXT_COLUMNS else "\n".join(textwrap.wrap(line, TEXT_COLUMNS, break_on_hyphens=False))
+        for line in text.split("\n")
+    )

@@ -1,0 +1,13 @@
+"""WebSocket frames from server to client: unmasked, uncompressed, always whole (RFC 6455, section 5.2)."""
+
+_TEXT_FINAL = 0x81
+
+
+def text_frame(payload: bytes) -> bytes:
+    """One TEXT frame around UTF-8 bytes."""
+    size = len(payload)
+    if size < 126:
+        return bytes((_TEXT_FINAL, size)) + payload
+    if size < 65536:
+        return bytes((_TEXT_FINAL, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((_TEXT_FINAL, 127)) + size.to_bytes(8, "big") + payload
