@@ -1,13 +1,14 @@
 """What can be set: options from the command line, the environment and a TOML file, and the named limits."""
 
 import argparse
+import ipaddress
 import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from mudserver import __version__
@@ -28,6 +29,40 @@ class Limits:
     """From the handshake to a name: time to think of one, too short to camp on a connection."""
     message_bytes_max: int = 4096
     """One WebSocket message from a client."""
+    fragments_max: int = 64
+    """Pieces that one message may come in; the size limit does not count empty ones."""
+    lines_per_second: float = 10.0
+    """What one player may type for long; nobody does."""
+    lines_burst: int = 20
+    """What may come at once, for those who paste."""
+    lines_refused_max: int = 20
+    """Lines over the rate that are refused with a warning before the connection is closed."""
+    received_bytes_per_second: float = 48 * 1024
+    """Below the WebSocket layer: somewhat over ten lines of full length a second."""
+    received_bytes_burst: int = 128 * 1024
+    """The same at once."""
+    reads_per_second: float = 100.0
+    """Reads from one socket: guards against floods of tiny packets."""
+    reads_burst: int = 400
+    """The same at once."""
+    pongs_per_second: float = 5.0
+    """PINGs of a client that are answered; honest ones send one every few seconds."""
+    pongs_burst: int = 20
+    """The same at once."""
+    ping_after_seconds: float = 25.0
+    """Silence after which we ping: below the 30 s at which many proxies give up on a quiet connection."""
+    pong_seconds_max: float = 10.0
+    """How long a ping may stay without any answer."""
+    connections_per_address_max: int = 5
+    """Connections from one IPv4 address or IPv6 /64. Loopback is exempt."""
+    arrivals_per_address_per_second: float = 1.0
+    """New connections from there for long."""
+    arrivals_per_address_burst: int = 5
+    """The same at once."""
+    addresses_remembered_max: int = 10_000
+    """Addresses we keep count of before we forget those that are at rest."""
+    connections_max: int = 20_000
+    """Connections in all; the number of file descriptors we may have sets a lower limit where it must."""
     outbox_frames_max: int = 500
     """Frames that may wait for one reader: half a minute of a very busy room."""
     outbox_bytes_max: int = 256 * 1024
@@ -78,6 +113,11 @@ class Config:
     log_level: str = "info"
     log_format: str = "text"
     ready_file: Path | None = None
+    admin_host: str = "127.0.0.1"
+    admin_port: int | Literal["none"] | None = None
+    """None: 4001 if that is free; it is no reason not to start."""
+    origins: tuple[str, ...] = ()
+    proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     limits: Limits = Limits()
 
 
@@ -90,6 +130,24 @@ def _port(text: str) -> int:
     if not re.fullmatch(r"\d{1,5}", text) or int(text) > 65535:
         raise ValueError("a port number from 0 to 65535 (0: any free port)")
     return int(text)
+
+
+def _port_or_none(text: str) -> int | Literal["none"]:
+    return "none" if text.lower() == "none" else _port(text)
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(each.strip().rstrip("/").lower() for each in text.split(",") if each.strip())
+    if any("://" not in each for each in origins):
+        raise ValueError("origins such as https://play.example.org, separated by commas")
+    return origins
+
+
+def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(each.strip()) for each in text.split(",") if each.strip())
+    except ValueError:
+        raise ValueError("networks such as 10.0.0.0/8, separated by commas") from None
 
 
 def _nats_url(text: str) -> str:
@@ -166,6 +224,10 @@ OPTIONS = (
     Option("tick_seconds", _positive_seconds, "SECONDS", "length of a game tick (default 10)"),
     Option("log_level", _one_of("debug", "info", "warning", "error"), "LEVEL", "debug, info, warning or error"),
     Option("log_format", _one_of("text", "json"), "FORMAT", "text or json"),
+    Option("admin_host", _not_empty, "HOST", "address of /healthz, /readyz and /metrics (default 127.0.0.1)"),
+    Option("admin_port", _port_or_none, "PORT", "their port, 0 for any free one, none for no such port (default 4001)"),
+    Option("origins", _origins, "LIST", "web pages that may connect, beside our own host (default: none)"),
+    Option("proxies", _networks, "LIST", "networks whose X-Forwarded-For is believed (default: none)"),
     Option("ready_file", _path, "PATH", "written as JSON once players can connect"),
 )
 

@@ -37,6 +37,10 @@ class ConnectionEnded(MudserverError):
     """The peer is gone or going; nothing more will come from it."""
 
 
+class TooManyFromHere(MudserverError):
+    """An address has as many connections as it may have, or makes new ones too fast; the text is for the client."""
+
+
 class HandshakeRefused(MudserverError):
     """A stranger's first bytes were no handshake we accept; they have been answered where that was possible."""
 

@@ -24,10 +24,12 @@ from mudserver.realtime.audience import Audience
 from mudserver.realtime.connection import SHUTDOWN
 from mudserver.realtime.connection_manager import ConnectionManager
 from mudserver.realtime.event_publisher import EventPublisher
+from mudserver.realtime.keepalive import run_keepalive
 from mudserver.realtime.nats_message_handler import NATSMessageHandler
 from mudserver.realtime.session import Sessions
 from mudserver.realtime.stamps import Stamps, WallClock
 from mudserver.services.game_tick_service import GameTickService
+from mudserver.transport.admission import Admission
 from mudserver.transport.listener import bind, serve_connections
 from mudserver.wire.subjects import Subjects
 
@@ -59,7 +61,8 @@ class Node:
         self.handler = NATSMessageHandler(broker, subjects, self.publisher, self.audience, self.world, limits)
         self.manager = ConnectionManager(self.world, self.audience, self.publisher, self.handler)
         self.ticks = GameTickService(config.tick_seconds, self.world, self.publisher.publish, now)
-        self.sessions = Sessions(self.manager, stamps, limits)
+        admission = Admission(limits, config.proxies, trio.current_time)
+        self.sessions = Sessions(self.manager, stamps, limits, admission, config.origins)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """The bridge, the handler and the tick loop, until cancelled. Started once the broker is linked.
@@ -70,6 +73,7 @@ class Node:
             await nursery.start(self.handler.run)
             await nursery.start(self.broker.run)
             nursery.start_soon(self.ticks.run)
+            nursery.start_soon(run_keepalive, self.sessions, self.limits)
             task_status.started()
 
 

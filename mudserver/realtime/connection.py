@@ -20,6 +20,7 @@ class CloseCode(IntEnum):
     POLICY = 1008
     ERROR = 1011
     SLOW = 3008
+    UNANSWERED = 3010
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,11 @@ QUIT = Close(CloseCode.NORMAL, "goodbye")
 SLOW = Close(CloseCode.SLOW, "slow")
 NO_NAME = Close(CloseCode.POLICY, "no name given in time")
 SHUTDOWN = Close(CloseCode.GOING_AWAY, "the server stops")
+FLOOD_OF_LINES = Close(CloseCode.POLICY, "too many lines")
+FLOOD_OF_BYTES = Close(CloseCode.POLICY, "too much data")
+FLOOD_OF_PINGS = Close(CloseCode.POLICY, "too many pings")
+FRAGMENTS = Close(CloseCode.POLICY, "too many fragments")
+UNANSWERED = Close(CloseCode.UNANSWERED, "no answer to a ping")
 BROKEN = Close(CloseCode.ERROR, "an error in the server")
 
 
@@ -54,6 +60,8 @@ class Connection:
         self._frames: deque[bytes] = deque()
         self._bytes = 0
         self._wake = trio.Event()
+        self.pinged_at: float | None = None
+        """When a ping was sent that waits for an answer (trio's clock, seconds)."""
         self.scope = trio.CancelScope()
         """Cancelled when the connection is ended; the session runs inside it."""
 
@@ -91,6 +99,11 @@ class Connection:
             self._frames.clear()
             self._bytes = 0
         self.scope.cancel()
+
+    @property
+    def last_heard(self) -> float:
+        """When the last bytes came in (trio's clock, seconds)."""
+        return self._stream.last_heard
 
     @property
     def outbox_depth(self) -> int:

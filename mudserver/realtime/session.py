@@ -1,18 +1,34 @@
 """One player's visit, from the handshake to goodbye."""
 
 import logging
+from collections import Counter
+from contextlib import ExitStack
+from functools import partial
 
 import trio
 
 from mudserver.config import Limits
-from mudserver.errors import ConnectionEnded, MalformedFrame
+from mudserver.errors import ConnectionEnded, MalformedFrame, TooManyFromHere
 from mudserver.game.events import Pong, Problem, Reply, Welcome
 from mudserver.game.ids import PlayerId
-from mudserver.realtime.connection import BROKEN, NO_NAME, QUIT, Close, Connection
+from mudserver.realtime.connection import (
+    BROKEN,
+    FLOOD_OF_BYTES,
+    FLOOD_OF_LINES,
+    FLOOD_OF_PINGS,
+    FRAGMENTS,
+    NO_NAME,
+    QUIT,
+    Close,
+    Connection,
+)
 from mudserver.realtime.connection_manager import ConnectionManager
 from mudserver.realtime.stamps import Stamps
+from mudserver.transport.admission import Admission
+from mudserver.transport.buckets import TokenBucket
+from mudserver.transport.http import RequestHead, refuse
 from mudserver.transport.stream import PlayerStream
-from mudserver.transport.websocket import WebSocket, accept_websocket
+from mudserver.transport.websocket import Flood, WebSocket, accept_websocket, open_websocket_nursery
 from mudserver.wire.dialects import JSON, JSON_SUBPROTOCOL, Dialect, Line, Login, Ping, Request, decode, text_dialect
 
 logger = logging.getLogger(__name__)
@@ -24,34 +40,71 @@ By what name shall they know you? (Type guest to be anybody.)"""
 ASK_AGAIN = "By what name shall they know you?"
 
 
-class Sessions:
-    """Makes a session of each new stream, and knows all that are open."""
+_CLOSES = {Flood.BYTES: FLOOD_OF_BYTES, Flood.PINGS: FLOOD_OF_PINGS, Flood.FRAGMENTS: FRAGMENTS}
 
-    def __init__(self, manager: ConnectionManager, stamps: Stamps, limits: Limits) -> None:
+
+class Sessions:
+    """Makes a session of each new stream, and knows all that are open. `closes` counts how they ended, by reason.
+
+    `origins` are the web pages that may connect beside our own host; a client that is no browser sends no origin.
+    """
+
+    def __init__(
+        self,
+        manager: ConnectionManager,
+        stamps: Stamps,
+        limits: Limits,
+        admission: Admission,
+        origins: tuple[str, ...] = (),
+    ) -> None:
         self._manager = manager
         self._stamps = stamps
         self._limits = limits
+        self._admission = admission
+        self._origins = origins
         self.open: set[Connection] = set()
+        self.closes: Counter[str] = Counter()
 
     async def run_session(self, stream: PlayerStream, peer: str) -> None:
-        """Handshake, visit, farewell. Raises HandshakeRefused or trio.TooSlowError if there is no handshake.
+        """Handshake, visit, farewell. The caller closes the stream.
 
-        The caller closes the stream.
+        Raises HandshakeRefused or trio.TooSlowError if there is no handshake, ConnectionEnded if the client broke the
+        protocol.
         """
-        async with trio.open_nursery() as nursery:
-            websocket = await accept_websocket(nursery, stream, choose_subprotocol, self._limits)
-            connection = Connection(stream, _dialect_of(websocket), self._stamps, self._limits)
-            nursery.start_soon(connection.run_sender)
-            self.open.add(connection)
+        with ExitStack() as seats:
             try:
-                with connection.scope:
-                    await self._visit(websocket, connection, peer)
-                await _say_farewell(websocket, connection, self._limits)
-            finally:
-                self.open.discard(connection)
-                # trio-websocket's reader may wait for ever after some errors; the nursery goes with the session.
-                nursery.cancel_scope.cancel()
-        logger.info("the connection with %s is over: %s", peer, connection.ended or "gone")
+                if not self._admission.is_proxy(peer):
+                    seats.enter_context(self._admission.seat(peer))
+            except TooManyFromHere as refusal:
+                await refuse(stream, 429, str(refusal))
+            async with open_websocket_nursery() as nursery:
+                check = partial(self._check_head, peer, seats)
+                websocket = await accept_websocket(nursery, stream, choose_subprotocol, self._limits, check)
+                connection = Connection(stream, _dialect_of(websocket), self._stamps, self._limits)
+                websocket.tell_floods_to(lambda flood: connection.end(_CLOSES[flood]))
+                nursery.start_soon(connection.run_sender)
+                self.open.add(connection)
+                try:
+                    with connection.scope:
+                        await self._visit(websocket, connection, peer)
+                    await _say_farewell(stream, websocket, connection, self._limits)
+                finally:
+                    self.open.discard(connection)
+                    self.closes[connection.ended.reason if connection.ended else "gone"] += 1
+            logger.info("the connection with %s is over: %s", peer, connection.ended or "gone")
+
+    def _check_head(self, peer: str, seats: ExitStack, head: RequestHead) -> tuple[int, str] | None:
+        """What is wrong with a request that is otherwise a good one. Takes a seat for a client behind a proxy."""
+        origin = head.header("origin").strip().rstrip("/").lower()
+        if origin and origin.partition("://")[2] != head.header("host").strip().lower() and origin not in self._origins:
+            return 403, "Pages of that origin may not connect here."
+        if self._admission.is_proxy(peer):
+            try:
+                client = self._admission.client_behind(peer, head.header("x-forwarded-for"))
+                seats.enter_context(self._admission.seat(client))
+            except TooManyFromHere as refusal:
+                return 429, str(refusal)
+        return None
 
     async def _visit(self, websocket: WebSocket, connection: Connection, peer: str) -> None:
         try:
@@ -68,7 +121,7 @@ class Sessions:
             connection.end(close)
 
 
-async def _say_farewell(websocket: WebSocket, connection: Connection, limits: Limits) -> None:
+async def _say_farewell(stream: PlayerStream, websocket: WebSocket, connection: Connection, limits: Limits) -> None:
     """Sends what still waits and closes, but not for long."""
     close = connection.ended or QUIT
     with trio.move_on_after(limits.close_seconds_max):
@@ -77,6 +130,7 @@ async def _say_farewell(websocket: WebSocket, connection: Connection, limits: Li
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
         await websocket.close(close.code, close.reason)
+        await stream.see_off()
 
 
 def choose_subprotocol(offered: list[str]) -> str | None:
@@ -102,6 +156,8 @@ class Visit:
         self._manager = manager
         self._limits = limits
         self._player_id: PlayerId | None = None
+        self._budget = TokenBucket(limits.lines_per_second, limits.lines_burst, trio.current_time())
+        self._refused = 0
 
     async def run(self) -> None:
         """Until the player quits, the line dies or the connection is ended. Signs the player out in every case."""
@@ -132,7 +188,20 @@ class Visit:
         for request in requests:
             if self._connection.ended is not None:
                 return  # `quit`, and more lines in the same frame
-            self._do(request)
+            if self._is_within_budget():
+                self._do(request)
+
+    def _is_within_budget(self) -> bool:
+        """Whether the client may ask for one thing more; says so if not, and ends a connection that does not listen."""
+        if self._budget.take(trio.current_time()):
+            self._refused = 0
+            return True
+        if self._refused == 0:
+            self._connection.show(Problem("rate_limited", "You are too fast; not everything you sent was done."))
+        self._refused += 1
+        if self._refused > self._limits.lines_refused_max:
+            self._connection.end(FLOOD_OF_LINES)
+        return False
 
     def _do(self, request: Request) -> None:
         match request:

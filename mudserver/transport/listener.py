@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from mudserver.errors import HandshakeRefused, StartupError, first_cause
+from mudserver.errors import ConnectionEnded, HandshakeRefused, StartupError, first_cause
 from mudserver.transport.stream import PlayerStream, SocketPlayerStream
 
 logger = logging.getLogger(__name__)
@@ -89,6 +89,8 @@ async def guard_connection(handle: Handler, stream: PlayerStream, peer: str) -> 
         await handle(stream, peer)
     except* HandshakeRefused as refused:
         logger.info("no handshake with %s: %s", peer, first_cause(refused))
+    except* ConnectionEnded as ended:
+        logger.info("the connection with %s is over: %s", peer, first_cause(ended))
     except* trio.TooSlowError:
         logger.info("no handshake with %s: too slow", peer)
     except* Exception:

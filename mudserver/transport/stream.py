@@ -7,6 +7,7 @@ keeps them apart: nothing is written between the halves of a frame, not even aft
 import errno
 import socket
 from abc import abstractmethod
+from contextlib import suppress
 
 import trio
 
@@ -22,7 +23,7 @@ class PlayerStream(trio.abc.Stream):
 
     def __init__(self) -> None:
         self._unread = b""
-        self.bytes_received = 0
+        self.last_heard = trio.current_time()
 
     def unread(self, data: bytes) -> None:
         self._unread = data + self._unread
@@ -35,11 +36,18 @@ class PlayerStream(trio.abc.Stream):
             data, self._unread = self._unread[:size], self._unread[size:]
             return data
         data = await self._receive(max_bytes or RECEIVE_BYTES)
-        self.bytes_received += len(data)
+        self.last_heard = trio.current_time()
         return data
 
     @abstractmethod
     async def _receive(self, max_bytes: int) -> bytes: ...
+
+    @abstractmethod
+    async def see_off(self) -> None:
+        """Says that nothing more will come and waits for the other side to hang up, discarding what it still sends.
+
+        Closing a socket with unread bytes in it would destroy what we wrote last; the caller sets the deadline.
+        """
 
     @abstractmethod
     def offer(self, frames: bytes) -> bool:
@@ -63,6 +71,7 @@ class SocketPlayerStream(PlayerStream):
 
     async def _receive(self, max_bytes: int) -> bytes:
         while True:
+            self._check_open()
             await trio.lowlevel.wait_readable(self._socket)
             try:
                 return self._socket.recv(max_bytes)
@@ -97,6 +106,7 @@ class SocketPlayerStream(PlayerStream):
                 try:
                     sent = self._socket.send(self._rest)
                 except BlockingIOError:
+                    self._check_open()
                     await trio.lowlevel.wait_writable(self._socket)
                 except OSError as error:
                     raise _translated(error) from error
@@ -105,7 +115,22 @@ class SocketPlayerStream(PlayerStream):
 
     async def wait_send_all_might_not_block(self) -> None:
         async with self._sender:
+            self._check_open()
             await trio.lowlevel.wait_writable(self._socket)
+
+    def _check_open(self) -> None:
+        # trio's wait_* on a closed socket fail with a bare ValueError.
+        if self._socket.fileno() == -1:
+            raise trio.ClosedResourceError("this stream was already closed")
+
+    async def see_off(self) -> None:
+        if self._socket.fileno() == -1:
+            return
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while await self._receive(RECEIVE_BYTES):
+                pass
 
     async def aclose(self) -> None:
         if self._socket.fileno() != -1:
@@ -131,6 +156,9 @@ class WrappedPlayerStream(PlayerStream):
 
     def offer(self, frames: bytes) -> bool:
         return False
+
+    async def see_off(self) -> None:
+        await trio.lowlevel.checkpoint()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         async with self._sender:

@@ -4,15 +4,17 @@ Frames to the player do not pass through here: whoever writes puts them straight
 """
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from enum import Enum, auto
 
 import trio
 import trio_websocket
-from wsproto.utilities import LocalProtocolError
+from wsproto.utilities import ProtocolError
 
 from mudserver.config import Limits
 from mudserver.errors import ConnectionEnded, HandshakeRefused
+from mudserver.transport.buckets import TokenBucket
 from mudserver.transport.http import RequestHead, read_request_head, refuse
 from mudserver.transport.stream import PlayerStream
 
@@ -21,59 +23,104 @@ logging.getLogger("trio-websocket").setLevel(logging.WARNING)
 SubprotocolChoice = Callable[[list[str]], str | None]
 """Picks one of the subprotocols a client offers, most wanted first; None if none is known."""
 
+_FLOOD_PAUSE_SECONDS = 0.1
+"""Between two reads from a client that sends too much."""
+
+HeadCheck = Callable[[RequestHead], tuple[int, str] | None]
+"""Judges a WebSocket request: None lets it in, else an HTTP status and a sentence for the client."""
+
+
+class Flood(Enum):
+    """What a client sends too much of."""
+
+    BYTES = auto()
+    PINGS = auto()
+    FRAGMENTS = auto()
+
 
 class WebSocket:
-    """An accepted WebSocket. `head` is the request it began with, `subprotocol` the one agreed on."""
+    """An accepted WebSocket. `head` is the request it began with, `subprotocol` the one agreed on.
+
+    `on_flood` is called when the client sends too much below the level of messages; set it before receiving.
+    """
 
     def __init__(
         self,
         connection: trio_websocket.WebSocketConnection,
-        stream: PlayerStream,
+        stream: "_GuardedStream",
         head: RequestHead,
         subprotocol: str | None,
     ) -> None:
         self._connection = connection
-        self.stream = stream
+        self._stream = stream
         self.head = head
         self.subprotocol = subprotocol
+        # trio-websocket keeps the pieces of an unfinished message in a list, and counts only their bytes.
+        stream.fragments = lambda: len(connection._message_parts)
+
+    def tell_floods_to(self, on_flood: Callable[[Flood], None]) -> None:
+        """Has `on_flood` called, at each read or pong too many."""
+        self._stream.on_flood = on_flood
 
     async def receive(self) -> str | bytes:
         """The next message. Raises ConnectionEnded."""
         try:
             return await self._connection.get_message()
         except trio_websocket.ConnectionClosed as closed:
-            raise ConnectionEnded(f"closed by the client: {closed.reason}") from None
+            raise ConnectionEnded(f"closed: {closed.reason}") from None
 
     async def close(self, code: int, reason: str) -> None:
         """Says goodbye and waits for the answer; the caller sets the deadline. Never raises."""
         # Whatever state it was in, the stream is closed next.
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, LocalProtocolError):
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, ProtocolError):
             await self._connection.aclose(code, reason)
 
 
+@asynccontextmanager
+async def open_websocket_nursery() -> AsyncIterator[trio.Nursery]:
+    """A nursery for one WebSocket and its session, cancelled when the body is done.
+
+    trio-websocket's reader may wait for ever after some errors, and lets others out; what a client's bytes can make it
+    raise becomes ConnectionEnded here.
+    """
+    try:
+        async with trio.open_nursery() as nursery:
+            yield nursery
+            nursery.cancel_scope.cancel()
+    except* (trio_websocket.ConnectionClosed, ProtocolError, UnicodeError) as errors:
+        raise ConnectionEnded(f"the client broke the protocol: {errors.exceptions[0]!a}") from None
+
+
 async def accept_websocket(
-    nursery: trio.Nursery, stream: PlayerStream, choose: SubprotocolChoice, limits: Limits
+    nursery: trio.Nursery,
+    stream: PlayerStream,
+    choose: SubprotocolChoice,
+    limits: Limits,
+    check: HeadCheck = lambda head: None,
 ) -> WebSocket:
-    """The whole handshake. Its reader task runs in `nursery`, which the caller cancels when done with the WebSocket.
+    """The whole handshake. Its reader task runs in `nursery`, one of `open_websocket_nursery`.
 
     Anything but a WebSocket request gets a short HTTP answer. Raises HandshakeRefused, and trio.TooSlowError after
     `handshake_seconds_max`.
     """
+    guarded = _GuardedStream(stream, limits)
     try:
         with trio.fail_after(limits.handshake_seconds_max):
             head = await read_request_head(stream, limits.request_head_bytes_max)
             await _answer_plain_http(stream, head)
+            if (refusal := check(head)) is not None:
+                await refuse(stream, *refusal)
             offered = head.tokens("sec-websocket-protocol")
             subprotocol = choose(offered)
             if offered and subprotocol is None:
                 await refuse(stream, 400, "None of the subprotocols you offer is known here.")
             request = await trio_websocket.wrap_server_stream(
-                nursery, stream, max_message_size=limits.message_bytes_max, receive_buffer_size=None
+                nursery, guarded, max_message_size=limits.message_bytes_max, receive_buffer_size=None
             )
             connection = await request.accept(subprotocol=subprotocol)
     except (trio.BrokenResourceError, trio.ClosedResourceError, trio_websocket.ConnectionClosed):
         raise HandshakeRefused("gone during the handshake") from None
-    return WebSocket(connection, stream, head, subprotocol)
+    return WebSocket(connection, guarded, head, subprotocol)
 
 
 async def _answer_plain_http(stream: PlayerStream, head: RequestHead) -> None:
@@ -97,3 +144,48 @@ async def _answer_plain_http(stream: PlayerStream, head: RequestHead) -> None:
         "This is a MUD server. Connect with a WebSocket client, for example: websocat ws://<this address>/",
         headers="Upgrade: websocket\r\n",
     )
+
+
+class _GuardedStream(trio.abc.Stream):
+    """What trio-websocket gets to see of a PlayerStream: counts what it cannot count itself.
+
+    Pings never reach the session, but each makes trio-websocket send a pong through here.
+    """
+
+    def __init__(self, stream: PlayerStream, limits: Limits) -> None:
+        now = trio.current_time()
+        self._stream = stream
+        self._limits = limits
+        self._bytes = TokenBucket(limits.received_bytes_per_second, limits.received_bytes_burst, now)
+        self._reads = TokenBucket(limits.reads_per_second, limits.reads_burst, now)
+        self._pongs = TokenBucket(limits.pongs_per_second, limits.pongs_burst, now)
+        self.on_flood: Callable[[Flood], None] = lambda flood: None
+        self.fragments: Callable[[], int] = lambda: 0
+        self._flooded = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self.fragments() > self._limits.fragments_max:
+            self._report(Flood.FRAGMENTS)
+        if self._flooded:
+            # The connection is being closed; until it is, the flood shall cost next to nothing.
+            await trio.sleep(_FLOOD_PAUSE_SECONDS)
+        data = await self._stream.receive_some(max_bytes)
+        now = self._stream.last_heard
+        if not self._bytes.take(now, len(data)) or not self._reads.take(now):
+            self._report(Flood.BYTES)
+        return data
+
+    def _report(self, flood: Flood) -> None:
+        self._flooded = True
+        self.on_flood(flood)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._pongs.take(trio.current_time()):
+            self._report(Flood.PINGS)
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

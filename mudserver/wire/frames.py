@@ -11,3 +11,7 @@ def text_frame(payload: bytes) -> bytes:
     if size < 65536:
         return bytes((_TEXT_FINAL, 126)) + size.to_bytes(2, "big") + payload
     return bytes((_TEXT_FINAL, 127)) + size.to_bytes(8, "big") + payload
+
+
+PING_FRAME = bytes((0x89, 0))
+"""A PING without a payload; any client answers with a PONG by itself."""
