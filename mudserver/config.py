@@ -61,6 +61,8 @@ class Limits:
     """The same at once."""
     addresses_remembered_max: int = 10_000
     """Addresses we keep count of before we forget those that are at rest."""
+    admin_connections_max: int = 20
+    """Connections to the admin port: a scraper and a few curious people."""
     connections_max: int = 20_000
     """Connections in all; the number of file descriptors we may have sets a lower limit where it must."""
     outbox_frames_max: int = 500

@@ -3,15 +3,18 @@
 import json
 import logging
 import os
+import resource
 import secrets
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 
 from mudserver.broker.base import Broker
 from mudserver.broker.embedded import open_embedded_broker
@@ -20,6 +23,7 @@ from mudserver.config import Config
 from mudserver.errors import StartupError
 from mudserver.game.areas import SHIPPED_WORLD, load_map
 from mudserver.game.world import Map, World
+from mudserver.metrics import NodeMetrics
 from mudserver.realtime.audience import Audience
 from mudserver.realtime.connection import SHUTDOWN
 from mudserver.realtime.connection_manager import ConnectionManager
@@ -29,11 +33,20 @@ from mudserver.realtime.nats_message_handler import NATSMessageHandler
 from mudserver.realtime.session import Sessions
 from mudserver.realtime.stamps import Stamps, WallClock
 from mudserver.services.game_tick_service import GameTickService
+from mudserver.transport.admin import Page, Pages, serve_admin
 from mudserver.transport.admission import Admission
 from mudserver.transport.listener import bind, serve_connections
 from mudserver.wire.subjects import Subjects
 
 logger = logging.getLogger(__name__)
+
+DEFAULT_ADMIN_PORT = 4001
+
+FILE_DESCRIPTORS_WANTED = 65_536
+"""Room for the largest world we have measured, several times over."""
+
+FILE_DESCRIPTORS_KEPT = 64
+"""For everything that is no player: the broker, logs, listening sockets, admin requests, the interpreter."""
 
 FAREWELL = "The server stops. The world will still be here; come back soon."
 
@@ -64,6 +77,28 @@ class Node:
         admission = Admission(limits, config.proxies, trio.current_time)
         self.sessions = Sessions(self.manager, stamps, limits, admission, config.origins)
 
+        self.metrics = NodeMetrics(self.world, self.audience, self.publisher, self.handler, self.sessions, self.ticks)
+        self._registry = CollectorRegistry()
+        self._registry.register(self.metrics)
+        self.is_stopping = False
+
+    def pages(self) -> Pages:
+        """What the admin port answers."""
+        return {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics_page}
+
+    def _healthz(self) -> Page:
+        problem = self.metrics.health()
+        return Page(503, problem) if problem else Page(200, "ok: the loops turn")
+
+    def _readyz(self) -> Page:
+        if self.is_stopping:
+            return Page(503, "stopping")
+        missing = self.metrics.degradation()
+        return Page(200, f"degraded: {missing}" if missing else "ready")
+
+    def _metrics_page(self) -> Page:
+        return Page(200, generate_latest(self._registry).decode(), CONTENT_TYPE_PLAIN_0_0_4)
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """The bridge, the handler and the tick loop, until cancelled. Started once the broker is linked.
 
@@ -93,7 +128,9 @@ async def serve(config: Config, announce: Callable[[Ready], None] = lambda ready
     Raises StartupError or WorldError if it cannot start.
     """
     map_ = load_map(config.world or SHIPPED_WORLD)
+    connections_max = min(config.limits.connections_max, _room_for_connections())
     listening = bind(config.host, config.port)
+    admin_listening = _bind_admin(config)
     node_name = new_node_name()
     async with _broker_url(config) as url:
         broker = NatsBroker(url, node_name, config.nats_prefix, config.limits)
@@ -101,9 +138,11 @@ async def serve(config: Config, announce: Callable[[Ready], None] = lambda ready
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as root:
                 await root.start(node.run)
+                root.start_soon(serve_admin, admin_listening, node.pages(), config.limits)
                 async with trio.open_nursery() as connections:
                     async with trio.open_nursery() as acceptor:
-                        acceptor.start_soon(serve_connections, listening, node.sessions.run_session, connections)
+                        accept = (listening, node.sessions.run_session, connections, connections_max)
+                        acceptor.start_soon(serve_connections, *accept)
                         host, port = listening[0].getsockname()[:2]
                         ready = Ready(host, port, url(), os.getpid())
                         if config.ready_file:
@@ -111,6 +150,7 @@ async def serve(config: Config, announce: Callable[[Ready], None] = lambda ready
                         announce(ready)
                         await _wait_for(signals)
                         acceptor.cancel_scope.cancel()
+                    node.is_stopping = True
                     # From here on nobody comes in; those who are here hear why, and have a little time to go.
                     node.sessions.end_all(SHUTDOWN, FAREWELL)
                     connections.cancel_scope.deadline = trio.current_time() + config.limits.grace_seconds
@@ -141,6 +181,30 @@ async def _cancel_at_next(signals: AsyncIterator[int], scope: trio.CancelScope) 
         logger.warning("%s again: stopping at once", signal.Signals(received).name)
         scope.cancel()
         return
+
+
+def _room_for_connections() -> int:
+    """How many connections the limit on file descriptors leaves room for; takes as many as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILE_DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(hard, FILE_DESCRIPTORS_WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return FILE_DESCRIPTORS_WANTED if soft == resource.RLIM_INFINITY else max(1, soft - FILE_DESCRIPTORS_KEPT)
+
+
+def _bind_admin(config: Config) -> list[socket.socket]:
+    """The sockets of the admin port; none if it is off, or if nobody asked for it and it is taken."""
+    if config.admin_port == "none":
+        return []
+    if config.admin_port is not None:
+        return bind(config.admin_host, config.admin_port, option="--admin-")
+    try:
+        return bind(config.admin_host, DEFAULT_ADMIN_PORT, option="--admin-")
+    except StartupError as error:
+        logger.warning("no admin port: %s", error)
+        return []
 
 
 def _write_ready_file(path: Path, ready: Ready) -> None:

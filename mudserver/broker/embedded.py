@@ -118,12 +118,13 @@ authorization {{
             assert self._process is not None
             # A thread that waits costs nothing and sees the death at once; it ends with the process at the latest.
             code = await trio.to_thread.run_sync(self._process.wait, abandon_on_cancel=True)
-            logger.warning("the embedded nats-server ended (code %s); starting it again", code)
+            # The one warning of an outage is for whoever loses the link; this only says why.
+            logger.info("the embedded nats-server ended (code %s); starting it again", code)
             while True:
                 try:
                     await self.start()
                 except StartupError as error:
-                    logger.warning("%s Next attempt in %.1f s.", error, pause)
+                    logger.info("%s Next attempt in %.1f s.", error, pause)
                     await trio.sleep(pause)
                     pause = min(pause * 2, 2.0)
                 else:

@@ -14,6 +14,7 @@ class Audience:
     def __init__(self, stamps: Stamps, limits: Limits) -> None:
         self._stamps = stamps
         self._limits = limits
+        self._past_deliveries = 0
         self.connections: dict[PlayerId, Connection] = {}
         self.rooms: dict[RoomId, RoomChannel] = {}
         self.everywhere = GlobalChannel(self.connections, stamps, limits.room_events_max)
@@ -22,6 +23,14 @@ class Audience:
         """A channel for a room that was asleep."""
         self.rooms[room_id] = RoomChannel(room_id, self.connections, self._stamps, self._limits.room_events_max)
         return self.rooms[room_id]
+
+    def close_room(self, room_id: RoomId) -> None:
+        """The room falls asleep."""
+        self._past_deliveries += self.rooms.pop(room_id).deliveries
+
+    def deliveries(self) -> int:
+        """Frames that all channels have put into outboxes so far."""
+        return self._past_deliveries + sum(each.deliveries for each in (self.everywhere, *self.rooms.values()))
 
     def route(self, event: Event) -> None:
         """Hands an event to whoever hears it here; to nobody, if nobody does."""

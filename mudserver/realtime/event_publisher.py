@@ -7,24 +7,27 @@ event that has no receipt, in their order. A copy that comes in later finds no o
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+
+import trio
 
 from mudserver.broker.base import Broker
 from mudserver.config import Limits
 from mudserver.game.events import Event
 from mudserver.realtime.audience import Audience
+from mudserver.realtime.histogram import Histogram
 from mudserver.realtime.stamps import Stamps
 from mudserver.wire.envelope import Stamped, encode_payload, event_type_of
 from mudserver.wire.subjects import Subjects
 
 logger = logging.getLogger(__name__)
 
-Observer = Callable[[Stamped], None]
-"""Sees every event as it is published, for logs and counts. Must not raise or wait."""
-
 
 class EventPublisher:
-    """Publishes the game's events. `counts` holds how many of each type, and `failed`, `handed_out`."""
+    """Publishes the game's events.
+
+    `published` counts them by type, `handed_out` those that did not go by way of the broker, `failures` those that
+    could not be written; `latency` is from publishing to coming back.
+    """
 
     def __init__(
         self, broker: Broker, subjects: Subjects, audience: Audience, stamps: Stamps, node: str, limits: Limits
@@ -35,9 +38,12 @@ class EventPublisher:
         self._stamps = stamps
         self._node = node
         self._limits = limits
-        self._awaited: dict[int, Event] = {}
+        self._awaited: dict[int, tuple[Event, float]] = {}
         self._linked = False
-        self.counts: Counter[str] = Counter()
+        self.published: Counter[str] = Counter()
+        self.handed_out = 0
+        self.failures = 0
+        self.latency = Histogram()
 
     @property
     def is_linked(self) -> bool:
@@ -52,7 +58,7 @@ class EventPublisher:
     def publish(self, event: Event) -> None:
         """Sends an event on its way. Never waits and never raises into the game: what fails is logged and counted."""
         event_type = event_type_of(event.fact)
-        self.counts[event_type] += 1
+        self.published[event_type] += 1
         if not self._linked:
             self._hand_out(event)
             return
@@ -67,12 +73,15 @@ class EventPublisher:
             self._report_failure(event_type, f"its payload has {len(payload)} bytes")
             return
         if self._audience.hears(event):
-            self._awaited[stamped.sequence_number] = event
+            self._awaited[stamped.sequence_number] = (event, trio.current_time())
         self._broker.publish_nowait(subject, payload)
 
     def take_receipt(self, sequence_number: int) -> Event | None:
         """The event of ours with that number, which has come back; None if it was shown already."""
-        return self._awaited.pop(sequence_number, None)
+        event, published_at = self._awaited.pop(sequence_number, (None, 0.0))
+        if event is not None:
+            self.latency.observe(trio.current_time() - published_at)
+        return event
 
     def link_up(self) -> None:
         """From here on events go by way of the broker."""
@@ -81,16 +90,16 @@ class EventPublisher:
     def link_lost(self) -> int:
         """From here on events go to this node's players only, those still on their way first; returns their number."""
         self._linked = False
-        stranded = list(self._awaited.values())
+        stranded = [event for event, _ in self._awaited.values()]
         self._awaited.clear()
         for event in stranded:
             self._hand_out(event)
         return len(stranded)
 
     def _hand_out(self, event: Event) -> None:
-        self.counts["handed_out"] += 1
+        self.handed_out += 1
         self._audience.route(event)
 
     def _report_failure(self, event_type: str, why: str) -> None:
-        self.counts["failed"] += 1
+        self.failures += 1
         logger.error("an event %s could not be published: %s", event_type, ascii(why))

@@ -24,7 +24,7 @@ VOICES = "The aether hums again, full of distant voices."
 
 
 class NATSMessageHandler:
-    """Between the broker and this node's players. `counts`: received, own, late copies, and dropped by reason."""
+    """Between the broker and this node's players. `counts`: received, own, late_copies; `dropped`: by reason."""
 
     def __init__(
         self,
@@ -42,8 +42,10 @@ class NATSMessageHandler:
         self._world = world
         self._limits = limits
         self._rooms: trio.Nursery | None = None
-        self._was_lost = False
+        self._lost_at: float | None = None
+        self._handed_out_before = 0
         self.counts: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Routes until cancelled. Started once this node listens to the world at large."""
@@ -70,7 +72,7 @@ class NATSMessageHandler:
 
     async def _run_room(self, room: RoomChannel) -> None:
         await room.run_until_asleep(self._limits.room_linger_seconds, self._world.is_inhabited)
-        del self._audience.rooms[room.room_id]
+        self._audience.close_room(room.room_id)
         self._broker.unsubscribe_nowait(self._subjects.of_room(room.room_id))
 
     def host(self, player_id: PlayerId) -> None:
@@ -85,7 +87,7 @@ class NATSMessageHandler:
         try:
             self._route(subject, payload)
         except MalformedMessage as error:
-            self.counts[f"dropped_{error.reason}"] += 1
+            self.dropped[error.reason] += 1
             logger.warning("dropped a NATS message on %s: bad %s", ascii(subject[:200]), error.reason)
 
     def _route(self, subject: str, payload: bytes) -> None:
@@ -107,14 +109,19 @@ class NATSMessageHandler:
 
     def _link_up(self, url: str) -> None:
         self._publisher.link_up()
-        logger.info("linked to the broker %s", url)
-        if self._was_lost:
-            self._was_lost = False
-            self._announce(VOICES)
+        if self._lost_at is None:
+            logger.info("linked to the broker %s", url)
+            return
+        seconds = trio.current_time() - self._lost_at
+        handed_out = self._publisher.handed_out - self._handed_out_before
+        logger.info("linked to the broker %s again after %.1f s; %d events were handed out", url, seconds, handed_out)
+        self._lost_at = None
+        self._announce(VOICES)
 
     def _link_lost(self, reason: str) -> None:
+        self._lost_at = trio.current_time()
+        self._handed_out_before = self._publisher.handed_out
         stranded = self._publisher.link_lost()
-        self._was_lost = True
         logger.warning(
             "the link to the broker is lost: %s; %d events on their way were handed out here, and so are new ones",
             reason,

@@ -19,9 +19,13 @@ BATCH_EVENTS_MAX = 64
 
 
 class Channel:
-    """A memory channel of events and the task that delivers them: encoded once per dialect, the same bytes to all."""
+    """A memory channel of events and the task that delivers them: encoded once per dialect, the same bytes to all.
+
+    `deliveries` counts the frames put into outboxes.
+    """
 
     def __init__(self, stamps: Stamps, events_max: int) -> None:
+        self.deliveries = 0
         self._stamps = stamps
         self._send, self._receive = trio.open_memory_channel[Posted](events_max)
 
@@ -76,6 +80,7 @@ class Channel:
                 frame = frames[dialect]
             if frame is not None:
                 connection.offer(frame)
+                self.deliveries += 1
 
 
 class GlobalChannel(Channel):

@@ -30,6 +30,8 @@ class GameTickService:
         self.tick_number = 0
         self.skipped = 0
         self.lateness_seconds = 0.0
+        self.due = trio.current_time() + tick_seconds
+        """When the next tick strikes (trio's clock)."""
 
     def on_tick(self, listener: TickListener) -> None:
         """Has `listener` called at each tick, in the order of asking."""
@@ -39,9 +41,9 @@ class GameTickService:
         """Ticks until cancelled; the schedule begins now."""
         start = trio.current_time()
         while True:
-            due = start + (self.tick_number + 1) * self._tick_seconds
-            await trio.sleep_until(due)
-            self.lateness_seconds = trio.current_time() - due
+            self.due = start + (self.tick_number + 1) * self._tick_seconds
+            await trio.sleep_until(self.due)
+            self.lateness_seconds = trio.current_time() - self.due
             overrun = int(self.lateness_seconds // self._tick_seconds)
             if overrun:
                 self.skipped += overrun

@@ -8,10 +8,12 @@ import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import trio
 
 from mudserver.errors import ConnectionEnded, HandshakeRefused, StartupError, first_cause
+from mudserver.transport.http import response
 from mudserver.transport.stream import PlayerStream, SocketPlayerStream
 
 logger = logging.getLogger(__name__)
@@ -26,12 +28,15 @@ _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _NO_ROOM_PAUSE_SECONDS = 0.1
 
 
-def bind(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets on every address of `host`, the same port for all. Raises StartupError."""
+def bind(host: str, port: int, option: str = "--") -> list[socket.socket]:
+    """Listening sockets on every address of `host`, the same port for all.
+
+    Raises StartupError, which names the options by their beginning `option`.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise StartupError(f"--host {host}: no such address: {error.strerror}.") from None
+        raise StartupError(f"{option}host {host}: no such address: {error.strerror}.") from None
     listening: list[socket.socket] = []
     try:
         for family, address in dict.fromkeys((each[0], each[4]) for each in found):
@@ -49,19 +54,24 @@ def bind(host: str, port: int) -> list[socket.socket]:
         for sock in listening:
             sock.close()
         if error.errno == errno.EADDRINUSE:
-            raise StartupError(f"--port {port}: something else is listening on {host}:{port} already.") from None
-        raise StartupError(f"--host {host} --port {port}: cannot listen there: {error.strerror}.") from None
+            raise StartupError(f"{option}port {port}: something else is listening on {host}:{port} already.") from None
+        raise StartupError(f"{option}host {host} {option}port {port}: cannot listen there: {error.strerror}.") from None
     return listening
 
 
-async def serve_connections(listening: list[socket.socket], handle: Handler, connections: trio.Nursery) -> None:
-    """Accepts until cancelled; each connection becomes a task in `connections`, which may outlive the accepting."""
+async def serve_connections(
+    listening: list[socket.socket], handle: Handler, connections: trio.Nursery, connections_max: int
+) -> None:
+    """Accepts until cancelled; each connection becomes a task in `connections`, which may outlive the accepting.
+
+    Whoever would be one more than `connections_max` gets a short HTTP answer and no task.
+    """
     async with trio.open_nursery() as acceptors:
         for sock in listening:
-            acceptors.start_soon(_accept, sock, handle, connections)
+            acceptors.start_soon(_accept, sock, handle, connections, connections_max)
 
 
-async def _accept(listening: socket.socket, handle: Handler, connections: trio.Nursery) -> None:
+async def _accept(listening: socket.socket, handle: Handler, connections: trio.Nursery, connections_max: int) -> None:
     with listening:
         while True:
             await trio.lowlevel.wait_readable(listening)
@@ -75,6 +85,10 @@ async def _accept(listening: socket.socket, handle: Handler, connections: trio.N
                     await trio.sleep(_NO_ROOM_PAUSE_SECONDS)
                 continue  # anything else is a connection that died before we took it
             sock.setblocking(False)
+            if len(connections.child_tasks) >= connections_max:
+                with sock, suppress(OSError):
+                    sock.send(response(503, "The server is full; come back a little later."))
+                continue
             try:
                 stream = SocketPlayerStream(sock)
             except OSError:
