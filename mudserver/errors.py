@@ -34,7 +34,11 @@ class MalformedMessage(MudserverError):
 
 
 class ConnectionEnded(MudserverError):
-    """The peer is gone or going; nothing more will come from it."""
+    """The peer is gone or going; nothing more will come from it. `is_polite`: it said goodbye (close code 1000)."""
+
+    def __init__(self, text: str, *, is_polite: bool = False) -> None:
+        super().__init__(text)
+        self.is_polite = is_polite
 
 
 class TooManyFromHere(MudserverError):

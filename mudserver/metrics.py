@@ -37,7 +37,7 @@ class NodeMetrics:
 
     def collect(self) -> Iterator[Metric]:
         """Every figure, as it is now."""
-        depth = sum(connection.outbox_depth for connection in self._sessions.open)
+        depth = sum(visit.connection.outbox_depth for visit in self._sessions.open)
         yield GaugeMetricFamily("mud_connections", "Open WebSockets", len(self._sessions.open))
         yield GaugeMetricFamily("mud_players", "Players in the game", len(self._world.players))
         yield GaugeMetricFamily("mud_rooms_awake", "Rooms subscribed to", len(self._audience.rooms))

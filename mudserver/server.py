@@ -24,6 +24,7 @@ from mudserver.errors import StartupError
 from mudserver.game.areas import SHIPPED_WORLD, load_map
 from mudserver.game.world import Map, World
 from mudserver.metrics import NodeMetrics
+from mudserver.realtime.absences import random_key
 from mudserver.realtime.audience import Audience
 from mudserver.realtime.connection import SHUTDOWN
 from mudserver.realtime.connection_manager import ConnectionManager
@@ -36,6 +37,7 @@ from mudserver.services.game_tick_service import GameTickService
 from mudserver.transport.admin import Page, Pages, serve_admin
 from mudserver.transport.admission import Admission
 from mudserver.transport.listener import bind, serve_connections
+from mudserver.wire.dialects import Dialect
 from mudserver.wire.subjects import Subjects
 
 logger = logging.getLogger(__name__)
@@ -62,7 +64,15 @@ class Node:
     It opens no socket itself, so that it runs alike over real sockets and over memory streams on a mocked clock.
     """
 
-    def __init__(self, config: Config, map_: Map, broker: Broker, node: str, now: WallClock = time.time) -> None:
+    def __init__(
+        self,
+        config: Config,
+        map_: Map,
+        broker: Broker,
+        node: str,
+        now: WallClock = time.time,
+        new_key: Callable[[Dialect], str] = random_key,
+    ) -> None:
         limits = config.limits
         stamps = Stamps(now)
         subjects = Subjects(config.nats_prefix)
@@ -72,7 +82,9 @@ class Node:
         self.audience = Audience(stamps, limits)
         self.publisher = EventPublisher(broker, subjects, self.audience, stamps, node, limits)
         self.handler = NATSMessageHandler(broker, subjects, self.publisher, self.audience, self.world, limits)
-        self.manager = ConnectionManager(self.world, self.audience, self.publisher, self.handler)
+        self.manager = ConnectionManager(
+            self.world, self.audience, self.publisher, self.handler, stamps, limits, new_key
+        )
         self.ticks = GameTickService(config.tick_seconds, self.world, self.publisher.publish, now)
         admission = Admission(limits, config.proxies, trio.current_time)
         self.sessions = Sessions(self.manager, stamps, limits, admission, config.origins)
@@ -106,6 +118,7 @@ class Node:
         """
         async with trio.open_nursery() as nursery:
             await nursery.start(self.handler.run)
+            await nursery.start(self.manager.absences.run)
             await nursery.start(self.broker.run)
             nursery.start_soon(self.ticks.run)
             nursery.start_soon(run_keepalive, self.sessions, self.limits)
@@ -153,6 +166,7 @@ async def serve(config: Config, announce: Callable[[Ready], None] = lambda ready
                     node.is_stopping = True
                     # From here on nobody comes in; those who are here hear why, and have a little time to go.
                     node.sessions.end_all(SHUTDOWN, FAREWELL)
+                    node.manager.sign_out_absent()
                     connections.cancel_scope.deadline = trio.current_time() + config.limits.grace_seconds
                     # The scope may be over by then; cancelling it is harmless.
                     root.start_soon(_cancel_at_next, signals, connections.cancel_scope)  # noqa: ASYNC111

@@ -47,6 +47,24 @@ class PlayerLeftGame(Fact, frozen=True):
     player_name: str
 
 
+class PlayerLinkdead(Fact, frozen=True):
+    """Somebody lost the line, and still stands there."""
+
+    player_id: PlayerId
+    player_name: str
+    room_id: RoomId
+    room_name: str
+
+
+class PlayerReturned(Fact, frozen=True):
+    """Somebody who had lost the line is back."""
+
+    player_id: PlayerId
+    player_name: str
+    room_id: RoomId
+    room_name: str
+
+
 class ChatMessage(Fact, frozen=True):
     """Somebody said something. `channel`: say, emote, tell or shout; `message`: the whole line as others see it."""
 
@@ -69,7 +87,16 @@ class GameTick(Fact, frozen=True):
     is_daytime: bool
 
 
-AnyFact = PlayerEntered | PlayerLeft | PlayerEnteredGame | PlayerLeftGame | ChatMessage | GameTick
+AnyFact = (
+    PlayerEntered
+    | PlayerLeft
+    | PlayerEnteredGame
+    | PlayerLeftGame
+    | PlayerLinkdead
+    | PlayerReturned
+    | ChatMessage
+    | GameTick
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +133,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class RoomView:
-    """A room as somebody standing in it sees it. `occupants` are names in the order of arrival, the viewer's too."""
+    """A room as somebody standing in it sees it.
+
+    `occupants` are names in the order of arrival, the viewer's too; `linkdead` those of them who have no line.
+    """
 
     room_id: RoomId
     name: str
@@ -115,6 +145,7 @@ class RoomView:
     exits: tuple[tuple[Direction, RoomId], ...]
     occupants: tuple[str, ...]
     viewer: str
+    linkdead: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +171,13 @@ class RoomShown:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """The first thing a player sees in the game."""
+    """The first thing a player sees in the game, and on coming back. `resume_key` opens the way back, once."""
 
     player_id: PlayerId
     player_name: str
     view: RoomView
+    resume_key: str = ""
+    is_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)

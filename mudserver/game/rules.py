@@ -29,26 +29,47 @@ class Verb:
     action: Action
 
 
-def enter_game(world: World, name: str) -> tuple[Player, e.Outcome] | e.Problem:
+def enter_game(world: World, name: str) -> tuple[Player, tuple[e.Event, ...]] | e.Problem:
     """A player of that name steps into the starting room; `guest` gets a free guest name.
 
-    Returns the new player and what came of it, or a Problem `login_refused` whose text is for the player.
+    Returns the new player and what the others are to hear, or a Problem `login_refused` whose text is for the player.
     """
     if name.casefold() == "guest":
         name = world.free_guest_name()
     elif problem := name_problem(name):
         return e.Problem("login_refused", problem)
-    elif world.named(name):
-        return e.Problem("login_refused", f"{name} is here already. Please choose another name.")
+    elif other := world.named(name):
+        if other.is_linkdead:
+            return e.Problem("login_refused", f"{other.name} has lost the line, and the name is kept for a while.")
+        return e.Problem("login_refused", f"{other.name} is here already. Please choose another name.")
     player = world.add(name, world.map.starting_room)
-    view = room_view(world, player)
-    return player, e.Outcome(
-        answers=(e.SignedIn(player.id, player.name, view), e.Occupants(player.room_id, view.occupants)),
-        events=(
-            e.Event(e.PlayerEnteredGame(player.id, player.name), e.Everywhere(), actor=player.id),
-            _entered(world, player),
-        ),
+    return player, (
+        e.Event(e.PlayerEnteredGame(player.id, player.name), e.Everywhere(), actor=player.id),
+        _entered(world, player),
     )
+
+
+def sign_in_answers(world: World, player: Player, resume_key: str, *, is_back: bool = False) -> tuple[e.Answer, ...]:
+    """What a player sees first, on coming in and on coming back."""
+    view = room_view(world, player)
+    signed_in = e.SignedIn(player.id, player.name, view, resume_key, is_back)
+    return (signed_in, e.Occupants(player.room_id, view.occupants))
+
+
+def lose_line(world: World, player: Player) -> e.Event:
+    """The player's line died; they stand there still."""
+    player.is_linkdead = True
+    room = world.room_of(player)
+    fact = e.PlayerLinkdead(player.id, player.name, room.id, room.name)
+    return e.Event(fact, e.InRoom(room.id), actor=player.id)
+
+
+def find_line(world: World, player: Player) -> e.Event:
+    """The player is back after `lose_line`."""
+    player.is_linkdead = False
+    room = world.room_of(player)
+    fact = e.PlayerReturned(player.id, player.name, room.id, room.name)
+    return e.Event(fact, e.InRoom(room.id), actor=player.id)
 
 
 def leave_game(world: World, player: Player) -> tuple[e.Event, ...]:
@@ -126,6 +147,8 @@ def _look(world: World, player: Player, rest: str) -> e.Outcome:
         return e.reply("You look at your hands, and count the fingers. The number is right.")
     other = next((each for each in world.inside(room.id) if each.name.casefold().startswith(folded)), None)
     if other is not None and other is not player:
+        if other.is_linkdead:
+            return e.reply(f"{other.name} is here, but stares at nothing: the line is lost.")
         return e.reply(f"{other.name} is here, and looks back at you.")
     if way := _direction_called(target):
         there = room.exits.get(way)
@@ -209,9 +232,10 @@ def _reply(world: World, player: Player, rest: str) -> e.Outcome:
 
 
 def _who(world: World, _player: Player, _rest: str) -> e.Outcome:
-    names = sorted((each.name for each in world.players.values()), key=str.casefold)
-    count = "You are alone in the world." if len(names) == 1 else f"{len(names)} people are in the world."
-    return e.reply("\n".join(["In the world:", *(f"  {name}" for name in names), count]))
+    players = sorted(world.players.values(), key=lambda each: each.name.casefold())
+    lines = [f"  {each.name}{' (has lost the line)' if each.is_linkdead else ''}" for each in players]
+    count = "You are alone in the world." if len(lines) == 1 else f"{len(lines)} people are in the world."
+    return e.reply("\n".join(["In the world:", *lines, count]))
 
 
 def _time(world: World, _player: Player, _rest: str) -> e.Outcome:

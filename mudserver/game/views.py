@@ -16,6 +16,7 @@ def room_view(world: World, player: Player) -> RoomView:
         exits=tuple((way, room.exits[way]) for way in Direction if way in room.exits),
         occupants=tuple(each.name for each in world.inside(room.id)),
         viewer=player.name,
+        linkdead=tuple(each.name for each in world.inside(room.id) if each.is_linkdead),
     )
 
 

@@ -40,12 +40,13 @@ class Map:
 
 @dataclass(slots=True)
 class Player:
-    """Somebody in the game. `told_by` is who spoke to them last in private."""
+    """Somebody in the game. `told_by` is who spoke to them last in private; `is_linkdead`: they have no line now."""
 
     id: PlayerId
     name: str
     room_id: RoomId
     told_by: PlayerId | None = None
+    is_linkdead: bool = False
 
 
 class World:

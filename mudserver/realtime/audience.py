@@ -3,25 +3,25 @@
 from mudserver.config import Limits
 from mudserver.game.events import Event, Everywhere, InRoom, ToPlayer
 from mudserver.game.ids import PlayerId, RoomId
-from mudserver.realtime.connection import Connection
 from mudserver.realtime.rooms import GlobalChannel, RoomChannel
+from mudserver.realtime.screen import Screen
 from mudserver.realtime.stamps import Stamps
 
 
 class Audience:
-    """The connections of the players in the game, the awake rooms, and the channel of the whole world."""
+    """The screens of the players in the game, the awake rooms, and the channel of the whole world."""
 
     def __init__(self, stamps: Stamps, limits: Limits) -> None:
         self._stamps = stamps
         self._limits = limits
         self._past_deliveries = 0
-        self.connections: dict[PlayerId, Connection] = {}
+        self.screens: dict[PlayerId, Screen] = {}
         self.rooms: dict[RoomId, RoomChannel] = {}
-        self.everywhere = GlobalChannel(self.connections, stamps, limits.room_events_max)
+        self.everywhere = GlobalChannel(self.screens, stamps, limits.room_events_max)
 
     def open_room(self, room_id: RoomId) -> RoomChannel:
         """A channel for a room that was asleep."""
-        self.rooms[room_id] = RoomChannel(room_id, self.connections, self._stamps, self._limits.room_events_max)
+        self.rooms[room_id] = RoomChannel(room_id, self.screens, self._stamps, self._limits.room_events_max)
         return self.rooms[room_id]
 
     def close_room(self, room_id: RoomId) -> None:
@@ -41,8 +41,8 @@ class Audience:
             case Everywhere():
                 self.everywhere.post(event)
             case ToPlayer(player_id):
-                if (connection := self.connections.get(player_id)) is not None:
-                    connection.show(event)
+                if (screen := self.screens.get(player_id)) is not None:
+                    screen.show(event)
 
     def hears(self, event: Event) -> bool:
         """Whether this node is subscribed to where the event goes, so that it will come back to us."""
@@ -52,4 +52,4 @@ class Audience:
             case Everywhere():
                 return True
             case ToPlayer(player_id):
-                return player_id in self.connections
+                return player_id in self.screens

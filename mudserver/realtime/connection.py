@@ -1,4 +1,4 @@
-"""One player's connection: its dialect, its outbox, and the send task that joins what has piled up."""
+"""One socket to a client: its outbox, the send task that joins what has piled up, and how it ends."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -7,9 +7,7 @@ from enum import IntEnum
 import trio
 
 from mudserver.config import Limits
-from mudserver.realtime.stamps import Stamps
 from mudserver.transport.stream import PlayerStream
-from mudserver.wire.dialects import Dialect, Shown, encode
 
 
 class CloseCode(IntEnum):
@@ -21,6 +19,7 @@ class CloseCode(IntEnum):
     ERROR = 1011
     SLOW = 3008
     UNANSWERED = 3010
+    TAKEN_OVER = 3011
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,7 @@ class Close:
 
 
 QUIT = Close(CloseCode.NORMAL, "goodbye")
+HUNG_UP = Close(CloseCode.NORMAL, "you hung up")
 SLOW = Close(CloseCode.SLOW, "slow")
 NO_NAME = Close(CloseCode.POLICY, "no name given in time")
 SHUTDOWN = Close(CloseCode.GOING_AWAY, "the server stops")
@@ -39,43 +39,37 @@ FLOOD_OF_LINES = Close(CloseCode.POLICY, "too many lines")
 FLOOD_OF_BYTES = Close(CloseCode.POLICY, "too much data")
 FLOOD_OF_PINGS = Close(CloseCode.POLICY, "too many pings")
 FRAGMENTS = Close(CloseCode.POLICY, "too many fragments")
+TOO_MANY_GUESSES = Close(CloseCode.POLICY, "too many wrong words")
 UNANSWERED = Close(CloseCode.UNANSWERED, "no answer to a ping")
+TAKEN_OVER = Close(CloseCode.TAKEN_OVER, "taken over by another connection")
 BROKEN = Close(CloseCode.ERROR, "an error in the server")
 
 
 class Connection:
-    """What the rest of the server writes to. Everything but `run_sender` and `finish` is synchronous.
+    """The way to one client's socket. Everything but `run_sender` and `finish` is synchronous.
 
     Frames wait in the outbox until `flush_nowait` puts them all on the stream in one write; only what the socket does
     not take at once is left to the send task. An outbox over its limit ends the connection: a reader so far behind
     has lost the story, and nobody waits for it.
     """
 
-    def __init__(self, stream: PlayerStream, dialect: Dialect, stamps: Stamps, limits: Limits) -> None:
-        self.dialect = dialect
+    def __init__(self, stream: PlayerStream, limits: Limits) -> None:
         self.ended: Close | None = None
         self._stream = stream
-        self._stamps = stamps
         self._limits = limits
         self._frames: deque[bytes] = deque()
         self._bytes = 0
+        self._dropped = 0
         self._wake = trio.Event()
         self.pinged_at: float | None = None
         """When a ping was sent that waits for an answer (trio's clock, seconds)."""
         self.scope = trio.CancelScope()
         """Cancelled when the connection is ended; the session runs inside it."""
 
-    def show(self, *shown: Shown) -> None:
-        """Puts answers on this player's screen, and no one else's."""
-        for each in shown:
-            frame = encode(self.dialect, each, self._stamps.next_number(), self._stamps.timestamp())
-            if frame is not None:
-                self.offer(frame)
-        self.flush_nowait()
-
     def offer(self, frame: bytes) -> None:
         """Puts a whole frame into the outbox. `flush_nowait` must follow, once for any number of frames."""
         if self.ended is not None:
+            self._dropped += 1
             return
         self._frames.append(frame)
         self._bytes += len(frame)
@@ -96,6 +90,7 @@ class Connection:
             return
         self.ended = close
         if close is SLOW:
+            self._dropped = len(self._frames)
             self._frames.clear()
             self._bytes = 0
         self.scope.cancel()
@@ -109,6 +104,11 @@ class Connection:
     def outbox_depth(self) -> int:
         """Frames that wait."""
         return len(self._frames)
+
+    @property
+    def unsent(self) -> int:
+        """How many of the frames offered last were never written."""
+        return len(self._frames) + self._dropped
 
     async def run_sender(self) -> None:
         """The send task: writes what the socket did not take at once. Ends the connection if that takes too long."""

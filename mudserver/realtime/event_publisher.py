@@ -7,6 +7,7 @@ event that has no receipt, in their order. A copy that comes in later finds no o
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 
 import trio
 
@@ -20,6 +21,10 @@ from mudserver.wire.envelope import Stamped, encode_payload, event_type_of
 from mudserver.wire.subjects import Subjects
 
 logger = logging.getLogger(__name__)
+
+
+Observer = Callable[[Stamped], None]
+"""Sees every event as it is published. Must neither wait nor raise."""
 
 
 class EventPublisher:
@@ -44,6 +49,11 @@ class EventPublisher:
         self.handed_out = 0
         self.failures = 0
         self.latency = Histogram()
+        self._observers: list[Observer] = []
+
+    def observe(self, observer: Observer) -> None:
+        """Has `observer` called with every event as it is published."""
+        self._observers.append(observer)
 
     @property
     def is_linked(self) -> bool:
@@ -59,10 +69,12 @@ class EventPublisher:
         """Sends an event on its way. Never waits and never raises into the game: what fails is logged and counted."""
         event_type = event_type_of(event.fact)
         self.published[event_type] += 1
+        stamped = Stamped(event, self._node, self._stamps.next_number(), self._stamps.timestamp())
+        for observer in self._observers:
+            observer(stamped)
         if not self._linked:
             self._hand_out(event)
             return
-        stamped = Stamped(event, self._node, self._stamps.next_number(), self._stamps.timestamp())
         try:
             payload = encode_payload(stamped)
             subject = self._subjects.subject(event.to, event_type)

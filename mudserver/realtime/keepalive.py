@@ -15,7 +15,7 @@ async def run_keepalive(sessions: Sessions, limits: Limits) -> None:
     while True:
         await trio.sleep(1)
         now = trio.current_time()
-        for connection in list(sessions.open):
+        for connection in [visit.connection for visit in sessions.open]:
             if connection.pinged_at is not None and connection.last_heard > connection.pinged_at:
                 connection.pinged_at = None
             if connection.pinged_at is None:

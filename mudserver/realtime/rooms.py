@@ -7,9 +7,9 @@ import trio
 
 from mudserver.game.events import Event, Notice, Occupants, PlayerEntered, PlayerLeft
 from mudserver.game.ids import PlayerId, RoomId
-from mudserver.realtime.connection import Connection
+from mudserver.realtime.screen import Frame, Screen, make_frame
 from mudserver.realtime.stamps import Stamps
-from mudserver.wire.dialects import Dialect, Shown, encode
+from mudserver.wire.dialects import Dialect, Shown
 
 Posted = Event | Notice
 """What travels in a channel: events, and what the server itself has to say."""
@@ -30,7 +30,7 @@ class Channel:
         self._send, self._receive = trio.open_memory_channel[Posted](events_max)
 
     @abstractmethod
-    def listeners(self) -> Mapping[PlayerId, Connection]:
+    def listeners(self) -> Mapping[PlayerId, Screen]:
         """Who hears this channel now."""
 
     def post(self, posted: Posted) -> None:
@@ -62,36 +62,36 @@ class Channel:
         self._flush()
 
     def _flush(self) -> None:
-        for connection in self.listeners().values():
-            connection.flush_nowait()
+        for screen in self.listeners().values():
+            screen.flush_nowait()
 
-    def _show(self, shown: Shown, listeners: Mapping[PlayerId, Connection], but: PlayerId | None) -> None:
+    def _show(self, shown: Shown, listeners: Mapping[PlayerId, Screen], but: PlayerId | None) -> None:
         """Offers it to all of them but one. Encoding and offering in one step keeps each client's numbers rising."""
-        frames: dict[Dialect, bytes | None] = {}
+        frames: dict[Dialect, Frame | None] = {}
         dialect: Dialect | None = None
-        frame: bytes | None = None
-        for player_id, connection in listeners.items():
+        frame: Frame | None = None
+        for player_id, screen in listeners.items():
             if player_id == but:
                 continue
-            if connection.dialect is not dialect:
-                dialect = connection.dialect
+            if screen.dialect is not dialect:
+                dialect = screen.dialect
                 if dialect not in frames:
-                    frames[dialect] = encode(dialect, shown, self._stamps.next_number(), self._stamps.timestamp())
+                    frames[dialect] = make_frame(dialect, shown, self._stamps)
                 frame = frames[dialect]
             if frame is not None:
-                connection.offer(frame)
+                screen.offer(frame)
                 self.deliveries += 1
 
 
 class GlobalChannel(Channel):
     """What everybody hears: ticks, comings and goings of the game, shouts."""
 
-    def __init__(self, connections: Mapping[PlayerId, Connection], stamps: Stamps, events_max: int) -> None:
+    def __init__(self, screens: Mapping[PlayerId, Screen], stamps: Stamps, events_max: int) -> None:
         super().__init__(stamps, events_max)
-        self._connections = connections
+        self._screens = screens
 
-    def listeners(self) -> Mapping[PlayerId, Connection]:
-        return self._connections
+    def listeners(self) -> Mapping[PlayerId, Screen]:
+        return self._screens
 
 
 class RoomChannel(Channel):
@@ -101,16 +101,14 @@ class RoomChannel(Channel):
     events: so nobody hears what was said before they came or after they went, and nothing in between is missed.
     """
 
-    def __init__(
-        self, room_id: RoomId, connections: Mapping[PlayerId, Connection], stamps: Stamps, events_max: int
-    ) -> None:
+    def __init__(self, room_id: RoomId, screens: Mapping[PlayerId, Screen], stamps: Stamps, events_max: int) -> None:
         super().__init__(stamps, events_max)
         self.room_id = room_id
-        self._connections = connections
-        self._listeners: dict[PlayerId, Connection] = {}
+        self._screens = screens
+        self._listeners: dict[PlayerId, Screen] = {}
         self._present: dict[PlayerId, str] = {}
 
-    def listeners(self) -> Mapping[PlayerId, Connection]:
+    def listeners(self) -> Mapping[PlayerId, Screen]:
         return self._listeners
 
     async def run_until_asleep(self, linger_seconds: float, is_inhabited: Callable[[RoomId], bool]) -> None:
@@ -124,8 +122,8 @@ class RoomChannel(Channel):
                 return
 
     def _deliver(self, batch: list[Posted]) -> None:
-        told: dict[PlayerId, Connection] = {}
-        leavers: list[Connection] = []
+        told: dict[PlayerId, Screen] = {}
+        leavers: list[Screen] = []
         for posted in batch:
             fact = posted.fact if isinstance(posted, Event) else None
             if isinstance(fact, PlayerLeft):
@@ -139,11 +137,11 @@ class RoomChannel(Channel):
                 told.pop(fact.player_id, None)
             if isinstance(fact, PlayerEntered):
                 self._present[fact.player_id] = fact.player_name
-                if (connection := self._connections.get(fact.player_id)) is not None:
-                    self._listeners[fact.player_id] = connection
+                if (screen := self._screens.get(fact.player_id)) is not None:
+                    self._listeners[fact.player_id] = screen
         if told:
             # One fresh list after a batch of comings and goings, for those who saw others come or go.
             self._show(Occupants(self.room_id, tuple(self._present.values())), told, None)
-        for connection in leavers:
-            connection.flush_nowait()
+        for screen in leavers:
+            screen.flush_nowait()
         self._flush()

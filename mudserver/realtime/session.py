@@ -9,7 +9,7 @@ import trio
 
 from mudserver.config import Limits
 from mudserver.errors import ConnectionEnded, MalformedFrame, TooManyFromHere
-from mudserver.game.events import Pong, Problem, Reply, Welcome
+from mudserver.game.events import Notice, Pong, Problem, Reply, Welcome
 from mudserver.game.ids import PlayerId
 from mudserver.realtime.connection import (
     BROKEN,
@@ -17,19 +17,34 @@ from mudserver.realtime.connection import (
     FLOOD_OF_LINES,
     FLOOD_OF_PINGS,
     FRAGMENTS,
+    HUNG_UP,
     NO_NAME,
     QUIT,
+    SHUTDOWN,
+    TOO_MANY_GUESSES,
     Close,
     Connection,
 )
 from mudserver.realtime.connection_manager import ConnectionManager
+from mudserver.realtime.screen import Screen
 from mudserver.realtime.stamps import Stamps
 from mudserver.transport.admission import Admission
 from mudserver.transport.buckets import TokenBucket
 from mudserver.transport.http import RequestHead, refuse
 from mudserver.transport.stream import PlayerStream
 from mudserver.transport.websocket import Flood, WebSocket, accept_websocket, open_websocket_nursery
-from mudserver.wire.dialects import JSON, JSON_SUBPROTOCOL, Dialect, Line, Login, Ping, Request, decode, text_dialect
+from mudserver.wire.dialects import (
+    JSON,
+    JSON_SUBPROTOCOL,
+    Dialect,
+    Line,
+    Login,
+    Ping,
+    Request,
+    Resume,
+    decode,
+    text_dialect,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +54,9 @@ mudserver: a town by the sea, and what is under it.
 By what name shall they know you? (Type guest to be anybody.)"""
 ASK_AGAIN = "By what name shall they know you?"
 
+
+LEAVES_AT_ONCE = (QUIT, HUNG_UP, SHUTDOWN, FLOOD_OF_LINES, FLOOD_OF_BYTES, FLOOD_OF_PINGS, FRAGMENTS)
+"""Ends after which nobody waits for the player to come back: they chose to go, or were shown the door."""
 
 _CLOSES = {Flood.BYTES: FLOOD_OF_BYTES, Flood.PINGS: FLOOD_OF_PINGS, Flood.FRAGMENTS: FRAGMENTS}
 
@@ -62,7 +80,7 @@ class Sessions:
         self._limits = limits
         self._admission = admission
         self._origins = origins
-        self.open: set[Connection] = set()
+        self.open: set[Visit] = set()
         self.closes: Counter[str] = Counter()
 
     async def run_session(self, stream: PlayerStream, peer: str) -> None:
@@ -80,16 +98,18 @@ class Sessions:
             async with open_websocket_nursery() as nursery:
                 check = partial(self._check_head, peer, seats)
                 websocket = await accept_websocket(nursery, stream, choose_subprotocol, self._limits, check)
-                connection = Connection(stream, _dialect_of(websocket), self._stamps, self._limits)
+                connection = Connection(stream, self._limits)
                 websocket.tell_floods_to(lambda flood: connection.end(_CLOSES[flood]))
                 nursery.start_soon(connection.run_sender)
-                self.open.add(connection)
+                dialect = _dialect_of(websocket)
+                visit = Visit(websocket, connection, dialect, self._manager, self._stamps, self._limits)
+                self.open.add(visit)
                 try:
                     with connection.scope:
-                        await self._visit(websocket, connection, peer)
+                        await self._run_visit(visit, peer)
                     await _say_farewell(stream, websocket, connection, self._limits)
                 finally:
-                    self.open.discard(connection)
+                    self.open.discard(visit)
                     self.closes[connection.ended.reason if connection.ended else "gone"] += 1
             logger.info("the connection with %s is over: %s", peer, connection.ended or "gone")
 
@@ -106,19 +126,19 @@ class Sessions:
                 return 429, str(refusal)
         return None
 
-    async def _visit(self, websocket: WebSocket, connection: Connection, peer: str) -> None:
+    async def _run_visit(self, visit: "Visit", peer: str) -> None:
         try:
-            await Visit(websocket, connection, self._manager, self._limits).run()
+            await visit.run()
         except Exception:
             # A session's error ends that session and nothing else; its player is told that it was our fault.
             logger.exception("the session with %s failed", peer)
-            connection.end(BROKEN)
+            visit.connection.end(BROKEN)
 
     def end_all(self, close: Close, farewell: str) -> None:
         """Ends every open session, telling each player why."""
-        for connection in list(self.open):
-            connection.show(Reply(farewell))
-            connection.end(close)
+        for visit in list(self.open):
+            visit.screen.show(Notice(farewell))
+            visit.connection.end(close)
 
 
 async def _say_farewell(stream: PlayerStream, websocket: WebSocket, connection: Connection, limits: Limits) -> None:
@@ -149,44 +169,69 @@ class Visit:
     """The receive loop: reads what the client sends and does it, line by line. Does nothing slow."""
 
     def __init__(
-        self, websocket: WebSocket, connection: Connection, manager: ConnectionManager, limits: Limits
+        self,
+        websocket: WebSocket,
+        connection: Connection,
+        dialect: Dialect,
+        manager: ConnectionManager,
+        stamps: Stamps,
+        limits: Limits,
     ) -> None:
+        self.connection = connection
         self._websocket = websocket
-        self._connection = connection
+        self._dialect = dialect
         self._manager = manager
         self._limits = limits
         self._player_id: PlayerId | None = None
+        # What is shown before there is a player; afterwards the player's own screen is the manager's affair.
+        self._lobby = Screen(connection, dialect, stamps.before_sign_in(), limits)
         self._budget = TokenBucket(limits.lines_per_second, limits.lines_burst, trio.current_time())
         self._refused = 0
+        self._failed_resumes = 0
+
+    @property
+    def screen(self) -> Screen:
+        """Where this client is shown things now."""
+        return self._lobby if self._player_id is None else self._manager.screen_of(self._player_id)
 
     async def run(self) -> None:
-        """Until the player quits, the line dies or the connection is ended. Signs the player out in every case."""
-        self._connection.show(Welcome(WELCOME))
+        """Until the player quits, the line dies or the connection is ended."""
+        self._lobby.show(Welcome(WELCOME))
         try:
             with trio.move_on_after(self._limits.sign_in_seconds_max):
                 while self._player_id is None:
                     await self._take_message()
             if self._player_id is None:
-                self._connection.show(Reply("That took too long. Come back with a name."))
-                self._connection.end(NO_NAME)
+                self._lobby.show(Reply("That took too long. Come back with a name."))
+                self.connection.end(NO_NAME)
                 return
             while True:
                 await self._take_message()
-        except ConnectionEnded:
-            pass
+        except ConnectionEnded as ended:
+            if ended.is_polite:
+                self.connection.end(HUNG_UP)
         finally:
-            if self._player_id is not None:
-                self._manager.sign_out(self._player_id)
+            self._part()
+
+    def _part(self) -> None:
+        """Takes the player out of the game, or leaves them standing there if it was only the line that died."""
+        if self._player_id is None or not self._manager.has(self._player_id, self.connection):
+            return
+        if self.connection.ended in LEAVES_AT_ONCE:
+            self._manager.sign_out(self._player_id)
+        else:
+            self._manager.lose_line(self._player_id)
 
     async def _take_message(self) -> None:
         message = await self._websocket.receive()
         try:
-            requests = decode(self._connection.dialect, message)
+            requests = decode(self._dialect, message)
         except MalformedFrame as error:
-            self._connection.show(Problem("invalid_format", str(error)))
+            if self._is_within_budget():
+                self.screen.show(Problem("invalid_format", str(error)))
             return
         for request in requests:
-            if self._connection.ended is not None:
+            if self.connection.ended is not None:
                 return  # `quit`, and more lines in the same frame
             if self._is_within_budget():
                 self._do(request)
@@ -197,36 +242,50 @@ class Visit:
             self._refused = 0
             return True
         if self._refused == 0:
-            self._connection.show(Problem("rate_limited", "You are too fast; not everything you sent was done."))
+            self.screen.show(Problem("rate_limited", "You are too fast; not everything you sent was done."))
         self._refused += 1
         if self._refused > self._limits.lines_refused_max:
-            self._connection.end(FLOOD_OF_LINES)
+            self.connection.end(FLOOD_OF_LINES)
         return False
 
     def _do(self, request: Request) -> None:
         match request:
             case Ping():
-                self._connection.show(Pong())
+                self.screen.show(Pong())
+            case Line(text) if self._player_id is not None:
+                self._manager.perform(self._player_id, text)
+            case Login() | Resume() if self._player_id is not None:
+                self.screen.show(Problem("login_refused", "You are in the game already."))
             case Login(name):
-                if self._player_id is not None:
-                    self._connection.show(Problem("login_refused", "You are in the game already."))
-                else:
-                    self._sign_in(name)
+                self._take_player(self._manager.sign_in(self.connection, self._dialect, name))
+            case Resume(key, seen):
+                self._resume(key, seen)
             case Line(text):
-                if self._player_id is not None:
-                    self._manager.perform(self._connection, self._player_id, text)
-                elif self._connection.dialect is JSON:
-                    self._connection.show(Problem("not_signed_in", "Sign in first: send a frame of type login."))
-                elif text:
-                    self._sign_in(text)
-                else:
-                    self._connection.show(Reply(ASK_AGAIN))
+                self._answer_name_question(text)
 
-    def _sign_in(self, name: str) -> None:
-        match self._manager.sign_in(self._connection, name):
-            case Problem() as problem:
-                self._connection.show(problem)
-                if self._connection.dialect is not JSON:
-                    self._connection.show(Reply(ASK_AGAIN))
-            case player_id:
-                self._player_id = player_id
+    def _answer_name_question(self, text: str) -> None:
+        if self._dialect is JSON:
+            self._lobby.show(Problem("not_signed_in", "Sign in first: send a frame of type login."))
+            return
+        word, _, key = text.partition(" ")
+        if not text:
+            self._lobby.show(Reply(ASK_AGAIN))
+        elif word.lower() == "resume":
+            self._resume(key.strip().lower(), None)
+        else:
+            self._take_player(self._manager.sign_in(self.connection, self._dialect, text))
+
+    def _resume(self, key: str, seen: int | None) -> None:
+        self._take_player(self._manager.resume(self.connection, self._dialect, key, seen))
+        if self._player_id is None:
+            self._failed_resumes += 1
+            if self._failed_resumes >= self._limits.resume_failures_max:
+                self.connection.end(TOO_MANY_GUESSES)
+
+    def _take_player(self, answer: PlayerId | Problem) -> None:
+        if isinstance(answer, Problem):
+            self._lobby.show(answer)
+            if self._dialect is not JSON:
+                self._lobby.show(Reply(ASK_AGAIN))
+        else:
+            self._player_id = answer

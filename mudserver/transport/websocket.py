@@ -30,6 +30,10 @@ HeadCheck = Callable[[RequestHead], tuple[int, str] | None]
 """Judges a WebSocket request: None lets it in, else an HTTP status and a sentence for the client."""
 
 
+CODE_OF_A_GOODBYE = 1000
+"""Sent by a client whose person hung up; one that lost the line or whose page was closed sends another, or nothing."""
+
+
 class Flood(Enum):
     """What a client sends too much of."""
 
@@ -67,7 +71,8 @@ class WebSocket:
         try:
             return await self._connection.get_message()
         except trio_websocket.ConnectionClosed as closed:
-            raise ConnectionEnded(f"closed: {closed.reason}") from None
+            polite = closed.reason is not None and closed.reason.code == CODE_OF_A_GOODBYE
+            raise ConnectionEnded(f"closed: {closed.reason}", is_polite=polite) from None
 
     async def close(self, code: int, reason: str) -> None:
         """Says goodbye and waits for the answer; the caller sets the deadline. Never raises."""

@@ -66,11 +66,19 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
+class Resume:
+    """A client asks for the player it had. `seen` is the last sequence number it got; None if it does not count."""
+
+    key: str
+    seen: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """A JSON client asks whether we are there."""
 
 
-Request = Line | Login | Ping
+Request = Line | Login | Resume | Ping
 
 
 def encode(dialect: Dialect, shown: Shown, sequence_number: int, timestamp: str) -> bytes | None:
@@ -128,9 +136,13 @@ def _json_parts(shown: Shown) -> tuple[str, Any, str | None, str | None]:
             return "command_response", {"result": room_in_words(view)}, view.room_id, None
         case e.RoomShown(view):
             return "room_update", _room_data(view), view.room_id, None
-        case e.SignedIn(player_id, player_name, view):
-            player = {"id": player_id, "name": player_name}
-            data = {"player": player, "room": _room_data(view)["room"], "occupants": view.occupants}
+        case e.SignedIn(player_id, player_name, view, resume_key):
+            data = {
+                "player": {"id": player_id, "name": player_name},
+                "room": _room_data(view)["room"],
+                "occupants": view.occupants,
+                "resume_token": resume_key,
+            }
             return "game_state", data, view.room_id, player_id
         case e.Occupants(room_id, names):
             data = {"players": names, "npcs": (), "occupants": names, "count": len(names)}
@@ -147,7 +159,7 @@ def _json_parts(shown: Shown) -> tuple[str, Any, str | None, str | None]:
 
 
 def _fact_data(fact: e.AnyFact) -> Any:
-    if isinstance(fact, e.PlayerEntered | e.PlayerLeft):
+    if isinstance(fact, e.PlayerEntered | e.PlayerLeft | e.PlayerLinkdead | e.PlayerReturned):
         # The original's client shows `message` and nothing where it is missing.
         return {**msgspec.structs.asdict(fact), "message": _coming_or_going(fact)}
     return fact
@@ -172,6 +184,8 @@ def _room_data(view: e.RoomView) -> dict[str, Any]:
 class _LoginData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     guest: bool = False
+    resume_token: str = ""
+    last_sequence_number: int | None = None
 
 
 class _CommandData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -201,6 +215,8 @@ def _json_request(message: str | bytes) -> Request:
                 return Line(" ".join(split_lines(" ".join((data.command, *data.args)).replace("\n", " "))))
             case "login":
                 login = _login_decoder.decode(frame.data)
+                if login.resume_token:
+                    return Resume(login.resume_token, login.last_sequence_number)
                 return Login("guest" if login.guest else login.name)
             case "ping":
                 return Ping()
@@ -223,9 +239,10 @@ def _as_text(shown: Shown, dialect: TextDialect) -> str | None:
             return _wrapped(text)
         case e.LookedAround(view) | e.RoomShown(view):
             return room_in_words(view, colour=dialect.colour)
-        case e.SignedIn(_, player_name, view):
-            greeting = f"You are {player_name}. Type help to see what you can do."
-            return f"{_wrapped(greeting)}\n\n{room_in_words(view, colour=dialect.colour)}"
+        case e.SignedIn(_, player_name, view, resume_key, is_back):
+            greeting = f"You are {player_name}{' again' if is_back else ''}. Type help to see what you can do."
+            way_back = f"If the line drops, come back soon and type: resume {resume_key}"
+            return f"{_wrapped(greeting)}\n{way_back}\n\n{room_in_words(view, colour=dialect.colour)}"
         case e.Welcome(text) | e.Problem(_, text):
             return _wrapped(text)
         case e.Notice(text):
@@ -243,6 +260,8 @@ def _event_as_text(event: e.Event, fact: e.AnyFact, dialect: TextDialect) -> str
         case e.PlayerLeft():
             target = f", heading {event.via.value}" if event.via else ""
             return _painted(_coming_or_going(fact, target), _GREEN, dialect)
+        case e.PlayerLinkdead() | e.PlayerReturned():
+            return _painted(_coming_or_going(fact), _GREEN, dialect)
         case e.ChatMessage():
             return _painted(_wrapped(fact.message), _CHANNEL_COLOURS.get(fact.channel, ""), dialect)
         case e.GameTick():
@@ -252,9 +271,17 @@ def _event_as_text(event: e.Event, fact: e.AnyFact, dialect: TextDialect) -> str
     assert_never(fact)
 
 
-def _coming_or_going(fact: e.PlayerEntered | e.PlayerLeft, way: str = "") -> str:
-    deed = "enters" if isinstance(fact, e.PlayerEntered) else "leaves"
-    return f"{fact.player_name} {deed} the room{way}."
+def _coming_or_going(fact: e.PlayerEntered | e.PlayerLeft | e.PlayerLinkdead | e.PlayerReturned, way: str = "") -> str:
+    match fact:
+        case e.PlayerEntered():
+            return f"{fact.player_name} enters the room{way}."
+        case e.PlayerLeft():
+            return f"{fact.player_name} leaves the room{way}."
+        case e.PlayerLinkdead():
+            return f"{fact.player_name} stops in the middle of a thought: the line is lost."
+        case e.PlayerReturned():
+            return f"{fact.player_name} blinks, and is back."
+    assert_never(fact)
 
 
 def _tick_as_text(tick: e.GameTick, dialect: TextDialect) -> str | None:
@@ -276,7 +303,11 @@ def room_in_words(view: e.RoomView, *, colour: bool = False) -> str:
         _wrapped(view.description),
         _painted(f"Exits: {ways}." if ways else "There is no way out of here.", _CYAN, dialect),
     ]
-    others = [name for name in view.occupants if name != view.viewer]
+    others = [
+        f"{name} (has lost the line)" if name in view.linkdead else name
+        for name in view.occupants
+        if name != view.viewer
+    ]
     if others:
         parts.append(_painted(_wrapped(f"Also here: {', '.join(others)}."), _GREEN, dialect))
     return "\n".join(parts)

@@ -22,13 +22,15 @@ FACT_TYPES: dict[str, type[e.AnyFact]] = {
     "player_left": e.PlayerLeft,
     "player_entered_game": e.PlayerEnteredGame,
     "player_left_game": e.PlayerLeftGame,
+    "player_linkdead": e.PlayerLinkdead,
+    "player_returned": e.PlayerReturned,
     "chat_message": e.ChatMessage,
     "game_tick": e.GameTick,
 }
 _EVENT_TYPES = {fact_type: name for name, fact_type in FACT_TYPES.items()}
 
 _CHANNELS_OF = {e.InRoom: ("say", "emote"), e.Everywhere: ("shout",), e.ToPlayer: ("tell",)}
-_ROOM_FACTS = (e.PlayerEntered, e.PlayerLeft, e.ChatMessage)
+_ROOM_FACTS = (e.PlayerEntered, e.PlayerLeft, e.PlayerLinkdead, e.PlayerReturned, e.ChatMessage)
 _GLOBAL_FACTS = (e.PlayerEnteredGame, e.PlayerLeftGame, e.GameTick, e.ChatMessage)
 
 

@@ -1,0 +1,89 @@
+"""What one player sees: frames in their dialect, remembered for a while, so that a dropped line loses no word."""
+
+from collections import deque
+from typing import NamedTuple
+
+from mudserver.config import Limits
+from mudserver.realtime.connection import Connection
+from mudserver.realtime.stamps import Stamps
+from mudserver.wire.dialects import Dialect, Shown, encode
+
+
+class Frame(NamedTuple):
+    """Bytes for a socket and the sequence number in them. One object serves everybody who gets it."""
+
+    number: int
+    data: bytes
+
+
+def make_frame(dialect: Dialect, shown: Shown, stamps: Stamps) -> Frame | None:
+    """The frame that shows `shown` in this dialect, with the next number; None if there is nothing to show."""
+    number = stamps.next_number()
+    data = encode(dialect, shown, number, stamps.timestamp())
+    return None if data is None else Frame(number, data)
+
+
+class Screen:
+    """Stays with a player for the whole visit, while connections may come and go; `connection` is None meanwhile.
+
+    Frames are remembered up to `history_frames_max`, whether or not there is a connection: a client that comes back
+    says what it saw last, and is shown the rest.
+    """
+
+    def __init__(self, connection: Connection, dialect: Dialect, stamps: Stamps, limits: Limits) -> None:
+        self.dialect = dialect
+        self.connection: Connection | None = connection
+        self._stamps = stamps
+        self._history: deque[Frame] = deque(maxlen=limits.history_frames_max)
+        self._forgotten = 0
+        """The highest number that is no longer in the history."""
+        self._detached_at = 0
+        """The number of the last frame that was written before the line was lost."""
+
+    def show(self, *shown: Shown) -> None:
+        """Puts answers on this player's screen, and on no one else's."""
+        for each in shown:
+            frame = make_frame(self.dialect, each, self._stamps)
+            if frame is not None:
+                self.offer(frame)
+        self.flush_nowait()
+
+    def offer(self, frame: Frame) -> None:
+        """Puts a frame on its way and remembers it. `flush_nowait` must follow, once for any number of frames."""
+        history = self._history
+        if len(history) == history.maxlen:
+            self._forgotten = history[0].number
+        history.append(frame)
+        if self.connection is not None:
+            self.connection.offer(frame.data)
+
+    def flush_nowait(self) -> None:
+        """Writes what was offered, as far as the socket takes it without waiting."""
+        if self.connection is not None:
+            self.connection.flush_nowait()
+
+    def detach(self) -> None:
+        """The line is lost; what happens from here on is kept for later."""
+        unsent = 0 if self.connection is None else self.connection.unsent
+        self.connection = None
+        written = len(self._history) - unsent
+        self._detached_at = self._history[written - 1].number if written > 0 else self._forgotten
+
+    def attach(self, connection: Connection, dialect: Dialect, seen: int | None) -> bool:
+        """Goes on with a new connection, whose client saw frames up to number `seen` (None: all until the line died).
+
+        Puts the frames it missed on their way. Returns False, and replays nothing, if not all of them can be had.
+        """
+        last_seen = self._detached_at if seen is None else seen
+        complete = dialect == self.dialect and last_seen >= self._forgotten
+        self.connection = connection
+        self.dialect = dialect
+        if complete:
+            for frame in self._history:
+                if frame.number > last_seen:
+                    connection.offer(frame.data)
+            connection.flush_nowait()
+        else:
+            self._history.clear()
+            self._forgotten = self._stamps.last_number
+        return complete
