@@ -8,6 +8,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -105,35 +106,58 @@ def _read(path: Path, problems: list[str]) -> _AreaFile:
     if "area" not in document:
         problems.append(f"{path.name}: the table [area] is missing; it needs at least id and name.")
     else:
-        try:
-            file.area = msgspec.convert(document["area"], _AreaTable)
-        except msgspec.ValidationError as error:
-            problems.append(f"{path.name}: [area]: {_plain(error)}")
+        file.area, faults = _table(document["area"], _AreaTable)
+        problems += [f"{path.name}: [area]: {fault}" for fault in faults]
     rows = document.get("room", [])
     if not isinstance(rows, list):
         problems.append(f"{path.name}: write [[room]] with two brackets, once for each room.")
         rows = []
     for number, row in enumerate(rows, 1):
-        try:
-            file.rooms.append(msgspec.convert(row, _RoomTable))
-        except msgspec.ValidationError as error:
-            known = row.get("id") if isinstance(row, dict) else None
-            place = file.place(known) if isinstance(known, str) else f"{path.name}: room number {number}"
-            problems.append(f"{place}: {_plain(error)}")
+        room, faults = _table(row, _RoomTable)
+        named = room is not None and room.id != _UNKNOWN
+        place = file.place(room.id) if room is not None and named else f"{path.name}: room number {number}"
+        problems += [f"{place}: {fault}" for fault in faults]
+        if room is not None and named:
+            file.rooms.append(room)
     return file
 
 
-def _plain(error: msgspec.ValidationError) -> str:
+_Table = TypeVar("_Table", _AreaTable, _RoomTable)
+
+_UNKNOWN = "?"
+"""Stands for a text that is missing or no text, once that has been reported."""
+
+
+def _table(value: Any, table_type: type[_Table]) -> tuple[_Table | None, list[str]]:
+    """The table with all that is wrong in its shape; faulty values are filled in, so that the checks can go on."""
+    if not isinstance(value, dict):
+        return None, ["this must be a table."]
+    wanted = {each.name: each for each in msgspec.structs.fields(table_type)}
+    faults = [f'unknown key "{key}"; check the spelling or take it out.' for key in value if key not in wanted]
+    filled: dict[str, Any] = {}
+    for name, column in wanted.items():
+        if name not in value:
+            if column.required:
+                faults.append(f"{name} is missing; add it.")
+                filled[name] = _UNKNOWN
+            continue
+        try:
+            filled[name] = msgspec.convert(value[name], column.type)
+        except msgspec.ValidationError as error:
+            faults.append(_plain(name, error))
+            if column.required:
+                filled[name] = _UNKNOWN
+    return table_type(**filled), faults
+
+
+def _plain(name: str, error: msgspec.ValidationError) -> str:
     """msgspec's message in a designer's words."""
-    text = str(error)
-    if match := re.match(r"Object missing required field `(\w+)`", text):
-        return f"{match[1]} is missing; add it."
-    if match := re.match(r"Object contains unknown field `(.*?)`", text):
-        return f'unknown key "{match[1]}"; check the spelling or take it out.'
-    if match := re.match(r"Expected `(\w+)`, got `(\w+)`(?: - at `\$\.?(.*?)`)?", text):
-        subject = match[3] or "it"
-        return f"{subject} must be a {_TYPES.get(match[1], match[1])}, not a {_TYPES.get(match[2], match[2])}."
-    return f"{text}."
+    match = re.match(r"Expected `(.*?)`, got `(\w+)`(?: - at `\$(\[\.\.\.\])?)?", str(error))
+    if match is None:
+        return f"{name}: {error}."
+    expected = match[1].partition(" | ")[0]
+    subject = f"every value in {name}" if match[3] else name
+    return f"{subject} must be a {_TYPES.get(expected, expected)}, not a {_TYPES.get(match[2], match[2])}."
 
 
 _TYPES = {"str": "text in quotes", "object": "table", "int": "number", "float": "number", "array": "list"}
@@ -151,7 +175,7 @@ def _joined(files: list[_AreaFile], problems: list[str]) -> Map | None:
             problems.append(f'{file.place()}: area id "{table.id}" must be of letters, digits, "_" and "-" only.')
         elif AreaId(table.id) in areas:
             problems.append(f'{file.place()}: the area id "{table.id}" is taken by another file; choose another.')
-        elif not table.name.strip():
+        if not table.name.strip():
             problems.append(f"{file.place()}: the area's name is empty; give it one.")
         area_id = AreaId(table.id)
         areas[area_id] = Area(area_id, clean(table.name), _paragraphs(table.description), table.author)
