@@ -23,6 +23,10 @@ AREA_FILE_BYTES_MAX = 4 * 1024 * 1024
 """One area file; ten thousand rooms fit."""
 
 
+_UNKNOWN = "?"
+"""Stands for a text that is missing or no text, once that has been reported."""
+
+
 class _AreaTable(msgspec.Struct, forbid_unknown_fields=True):
     id: str
     name: str
@@ -41,31 +45,30 @@ class _RoomTable(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(slots=True)
 class _AreaFile:
-    """One file as read: rows that have the right shape, with the place each came from."""
+    """One file as read: its tables with the right shape, and where in the file each room is."""
 
     path: Path
-    text: str
+    text: str = ""
     area: _AreaTable | None = None
-    rooms: list[_RoomTable] = field(default_factory=list)
+    rooms: dict[int, _RoomTable] = field(default_factory=dict)
+    """By their number in the file, from 1."""
 
-    def place(self, room_id: str | None = None, key: str | None = None) -> str:
-        """'harbour.toml:12: room "quay"': where to look, with the line if it can be found."""
-        start = f'id = "{room_id}"' if room_id is not None else None
-        line = _line_of(self.text, start, key)
-        where = f"{self.path.name}:{line}" if line else self.path.name
-        return f'{where}: room "{room_id}"' if room_id is not None else where
+    def place(self, number: int, key: str = "id") -> str:
+        """'harbour.toml:12: room "quay"': where to look for a room, or for a key in it."""
+        room_id = self.rooms[number].id if number in self.rooms else _UNKNOWN
+        name = f'room "{room_id}"' if room_id != _UNKNOWN else f"room number {number}"
+        return f"{self.path.name}:{self._line(number, key)}: {name}"
 
-
-def _line_of(text: str, start: str | None, key: str | None) -> int | None:
-    """The number of the first line with `key` after the line with `start`; of `start` itself where there is no key."""
-    squeezed = [re.sub(r"\s*=\s*", " = ", line.strip()) for line in text.splitlines()]
-    first = next((n for n, line in enumerate(squeezed) if start is None or line.startswith(start)), None)
-    if first is None:
-        return None
-    if key is None:
-        return first + 1 if start is not None else None
-    begins = (f"{key} =", f'"{key}" =')
-    return next((n for n, line in enumerate(squeezed[first:], first) if line.startswith(begins)), first) + 1
+    def _line(self, number: int, key: str) -> int:
+        """The line of the key, as far as the file is laid out as usual; else that of the room."""
+        lines = [line.strip() for line in self.text.splitlines()]
+        heads = [line for line, text in enumerate(lines, 1) if re.match(r"\[\[\s*room\s*\]\]", text)]
+        if number > len(heads):
+            return 1  # the rooms are written in some other way that TOML allows
+        begin = heads[number - 1]
+        end = heads[number] - 1 if number < len(heads) else len(lines)
+        assigned = re.compile(rf'"?{re.escape(key)}"?\s*=')
+        return next((n for n in range(begin, end + 1) if assigned.match(lines[n - 1])), begin)
 
 
 def load_map(directory: Path) -> Map:
@@ -88,7 +91,7 @@ def load_map(directory: Path) -> Map:
 
 
 def _read(path: Path, problems: list[str]) -> _AreaFile:
-    file = _AreaFile(path, "")
+    file = _AreaFile(path)
     try:
         if path.stat().st_size > AREA_FILE_BYTES_MAX:
             problems.append(f"{path.name}: over {AREA_FILE_BYTES_MAX} bytes; split it into several areas.")
@@ -114,18 +117,13 @@ def _read(path: Path, problems: list[str]) -> _AreaFile:
         rows = []
     for number, row in enumerate(rows, 1):
         room, faults = _table(row, _RoomTable)
-        named = room is not None and room.id != _UNKNOWN
-        place = file.place(room.id) if room is not None and named else f"{path.name}: room number {number}"
-        problems += [f"{place}: {fault}" for fault in faults]
-        if room is not None and named:
-            file.rooms.append(room)
+        if room is not None:
+            file.rooms[number] = room
+        problems += [f"{file.place(number)}: {fault}" for fault in faults]
     return file
 
 
 _Table = TypeVar("_Table", _AreaTable, _RoomTable)
-
-_UNKNOWN = "?"
-"""Stands for a text that is missing or no text, once that has been reported."""
 
 
 def _table(value: Any, table_type: type[_Table]) -> tuple[_Table | None, list[str]]:
@@ -172,28 +170,30 @@ def _joined(files: list[_AreaFile], problems: list[str]) -> Map | None:
             continue
         table = file.area
         if not is_token(table.id):
-            problems.append(f'{file.place()}: area id "{table.id}" must be of letters, digits, "_" and "-" only.')
+            problems.append(f'{file.path.name}: area id "{table.id}" must be of letters, digits, "_" and "-" only.')
         elif AreaId(table.id) in areas:
-            problems.append(f'{file.place()}: the area id "{table.id}" is taken by another file; choose another.')
+            problems.append(f'{file.path.name}: the area id "{table.id}" is taken by another file; choose another.')
         if not table.name.strip():
-            problems.append(f"{file.place()}: the area's name is empty; give it one.")
+            problems.append(f"{file.path.name}: the area's name is empty; give it one.")
         area_id = AreaId(table.id)
         areas[area_id] = Area(area_id, clean(table.name), _paragraphs(table.description), table.author)
         if table.starting_room is not None:
             starting.append((file, table.starting_room))
     rooms: dict[RoomId, Room] = {}
     for file in files:
-        for row in file.rooms:
+        for number, row in file.rooms.items():
+            if row.id == _UNKNOWN:
+                continue
             if not is_token(row.id):
-                problems.append(f'{file.place(row.id)}: the id may have letters, digits, "_" and "-", 64 at most.')
+                problems.append(f'{file.place(number)}: the id may have letters, digits, "_" and "-", 64 at most.')
             elif row.id in seen:
-                problems.append(f"{file.place(row.id)}: this id is taken at {seen[row.id]}; choose another.")
+                problems.append(f"{file.place(number)}: this id is taken at {seen[row.id]}; choose another.")
             else:
-                seen[row.id] = file.place(row.id)
+                seen[row.id] = file.place(number)
     for file in files:
-        for row in file.rooms:
-            area = file.area.name if file.area else ""
-            rooms.setdefault(RoomId(row.id), _room(file, row, area, seen, problems))
+        for number in file.rooms:
+            room = _room(file, number, seen, problems)
+            rooms.setdefault(room.id, room)
     if not files or any(file.area is None for file in files):
         return None
     if len(starting) != 1:
@@ -202,14 +202,15 @@ def _joined(files: list[_AreaFile], problems: list[str]) -> Map | None:
         return None
     file, start = starting[0]
     if start not in rooms:
-        problems.append(f'{file.place()}: starting_room "{start}" is no room of any file; name one that exists.')
+        problems.append(f'{file.path.name}: starting_room "{start}" is no room of any file; name one that exists.')
     return Map(MappingProxyType(areas), MappingProxyType(rooms), RoomId(start))
 
 
-def _room(file: _AreaFile, row: _RoomTable, area: str, known: dict[str, str], problems: list[str]) -> Room:
+def _room(file: _AreaFile, number: int, known: dict[str, str], problems: list[str]) -> Room:
+    row = file.rooms[number]
     exits: dict[Direction, RoomId] = {}
     for way, target in row.exits.items():
-        place = file.place(row.id, way)
+        place = file.place(number, way)
         if way not in list(Direction):
             problems.append(f'{place}: "{way}" is no direction; use one of {", ".join(Direction)}.')
         elif target not in known:
@@ -218,16 +219,16 @@ def _room(file: _AreaFile, row: _RoomTable, area: str, known: dict[str, str], pr
             exits[Direction(way)] = RoomId(target)
     for key in ("name", "description"):
         if not getattr(row, key).strip():
-            problems.append(f"{file.place(row.id)}: {key} is empty; write one.")
+            problems.append(f"{file.place(number, key)}: {key} is empty; write one.")
     for word, text in row.details.items():
         if not word.strip() or not text.strip():
-            problems.append(f'{file.place(row.id, word)}: the detail "{word}" needs a name and a text.')
+            problems.append(f'{file.place(number, word)}: the detail "{word}" needs a name and a text.')
     details = {clean(word).casefold(): _paragraphs(text) for word, text in row.details.items()}
     return Room(
         id=RoomId(row.id),
         name=clean(row.name),
         description=_paragraphs(row.description),
-        area=area,
+        area=clean(file.area.name) if file.area else "",
         exits=MappingProxyType(exits),
         details=MappingProxyType(details),
     )
