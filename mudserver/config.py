@@ -95,6 +95,8 @@ class Limits:
     """NATS messages waiting to be routed; more means we have lost the thread and the link is taken down."""
     outgoing_messages_max: int = 65536
     """Messages waiting to be handed to the NATS client; more means the broker takes nothing any more."""
+    outgoing_bytes_max: int = 16 * 1024 * 1024
+    """The same in bytes that the broker's socket has not taken."""
     link_connect_seconds_max: float = 1.0
     """One attempt to reach the broker."""
     link_first_seconds_max: float = 8.0

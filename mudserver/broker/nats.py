@@ -1,20 +1,20 @@
 """The bridge to a nats-server: nats-py run through trio-asyncio, judged by its own heartbeat, replaced when it fails.
 
-Crossing into asyncio is the dear part, so nothing crosses for each event: Trio code puts into a deque that one asyncio
-task empties, and nats-py's callbacks put into a Trio memory channel. No other module touches nats or asyncio.
+Crossing into asyncio is the dear part, so little crosses for each event: Trio code puts lines of the NATS protocol
+into a list that one asyncio callback writes, and what nats-py reads goes into a Trio memory channel. No other module
+touches nats or asyncio.
 """
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import nats.aio.client
-import nats.aio.msg
-import nats.aio.subscription
+import nats.aio.transport
 import nats.errors
 import trio
 import trio_asyncio
@@ -25,21 +25,45 @@ from mudserver.errors import StartupError
 
 logger = logging.getLogger(__name__)
 
-
-class _Publish(NamedTuple):
-    subject: str
-    payload: bytes
+FIRST_SUBSCRIPTION = 1000
+"""Our subscriptions' numbers begin here; nats-py, should it ever subscribe to anything itself, begins at 1."""
 
 
-class _Subscribe(NamedTuple):
-    subject: str
+class _Client(nats.aio.client.Client):
+    """nats-py's client with a short way in: messages go straight from its parser to `on_message`.
 
+    nats-py itself puts each message into a queue and wakes a task for each subscription, which here costs several
+    scheduler passes an event. It connects, signs in, reads and parses; subscriptions are ours, by number.
+    """
 
-class _Unsubscribe(NamedTuple):
-    subject: str
+    def __init__(self, on_message: Callable[[str, bytes], None]) -> None:
+        super().__init__()
+        self._on_message = on_message
 
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        # A subject that is no UTF-8 would end nats-py's read loop, and leave it "connected" and deaf.
+        self._on_message(subject.decode(errors="replace"), data)
 
-_Order = _Publish | _Subscribe | _Unsubscribe
+    def write_nowait(self, protocol_lines: bytes) -> int:
+        """Writes whole lines of the NATS protocol, in order; returns how many bytes wait for the socket.
+
+        Raises OSError if there is no connection.
+        """
+        writer = self._writer()
+        if writer is None:
+            raise OSError("there is no connection")
+        writer.write(protocol_lines)
+        return writer.transport.get_write_buffer_size()
+
+    def abort(self) -> None:
+        """Cuts the connection; what it has not sent is not sent any more."""
+        writer = self._writer()
+        if writer is not None:
+            writer.transport.abort()
+
+    def _writer(self) -> asyncio.StreamWriter | None:
+        transport = self._transport
+        return transport._io_writer if isinstance(transport, nats.aio.transport.TcpTransport) else None
 
 
 class NatsBroker:
@@ -56,17 +80,18 @@ class NatsBroker:
         self._link: _Link | None = None
 
     def publish_nowait(self, subject: str, payload: bytes) -> None:
-        if self._link is not None:
-            self._link.order(_Publish(subject, payload))
+        # Before LinkUp our caller hands events out another way; sent as well, they would come twice.
+        if self._link is not None and self._link.was_up:
+            self._link.publish(subject, payload)
 
     def subscribe_nowait(self, subject: str) -> None:
         self._wanted[subject] = None
         if self._link is not None:
-            self._link.order(_Subscribe(subject))
+            self._link.subscribe(subject)
 
     def unsubscribe_nowait(self, subject: str) -> None:
         if self._wanted.pop(subject, 0) is None and self._link is not None:
-            self._link.order(_Unsubscribe(subject))
+            self._link.unsubscribe(subject)
 
     async def run(  # noqa: ASYNC128 - started() is called from the asyncio side
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -144,26 +169,59 @@ class _Link:
         self._heartbeat_subject = heartbeat_subject
         self._put = put
         self._limits = limits
-        self._client = nats.aio.client.Client()
-        self._subscriptions: dict[str, nats.aio.subscription.Subscription] = {}
-        self._orders: deque[_Order] = deque(_Subscribe(subject) for subject in subjects)
-        self._ordered = asyncio.Event()
-        self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._client = _Client(self._on_message)
+        self._numbers: dict[str, int] = {}
+        self._next_number = itertools.count(FIRST_SUBSCRIPTION)
+        self._lines: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+        self._is_open = False
+        self._is_write_due = False
+        self._lost: asyncio.Future[str] = self._loop.create_future()
         self._echoed = asyncio.Event()
         self._last_echo = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self.was_up = False
+        for subject in (heartbeat_subject, *subjects):
+            self.subscribe(subject)
 
-    # The two methods that Trio code reaches: they only put.
+    # The methods that Trio code reaches: they only put, and have one callback write what was put in a scheduler pass.
 
-    def order(self, order: _Order) -> None:
+    def publish(self, subject: str, payload: bytes) -> None:
+        self._put_line(b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(payload), payload))
+
+    def subscribe(self, subject: str) -> None:
+        if subject not in self._numbers:
+            self._numbers[subject] = next(self._next_number)
+            self._put_line(b"SUB %b %d\r\n" % (subject.encode(), self._numbers[subject]))
+
+    def unsubscribe(self, subject: str) -> None:
+        number = self._numbers.pop(subject, None)
+        if number is not None:
+            self._put_line(b"UNSUB %d\r\n" % number)
+
+    def _put_line(self, line: bytes) -> None:
         if self._lost.done():
             return
-        if len(self._orders) >= self._limits.outgoing_messages_max:
+        if len(self._lines) >= self._limits.outgoing_messages_max:
             self.fail("it takes our messages too slowly")
             return
-        self._orders.append(order)
-        self._ordered.set()
+        self._lines.append(line)
+        if self._is_open and not self._is_write_due:
+            self._is_write_due = True
+            self._loop.call_soon(self._write)
+
+    def _write(self) -> None:
+        self._is_write_due = False
+        if self._lost.done() or not self._lines:
+            return
+        lines, self._lines = self._lines, []
+        try:
+            waiting = self._client.write_nowait(b"".join(lines))
+        except OSError as error:
+            self.fail(_plain(error))
+            return
+        if waiting > self._limits.outgoing_bytes_max:
+            self.fail("it takes our messages too slowly")
 
     def fail(self, reason: str) -> None:
         """Declares the link lost. The first reason counts."""
@@ -172,11 +230,11 @@ class _Link:
 
     async def open(self) -> None:
         """Connects, subscribes, and waits for the first heartbeat to come back. Raises _LinkFailed."""
-        deadline = asyncio.get_running_loop().time() + self._limits.link_connect_seconds_max
+        deadline = self._loop.time() + self._limits.link_connect_seconds_max
         await self._in_time(self._connect(), deadline, "no connection in time")
-        self._tasks.append(asyncio.create_task(self._send_orders()))
+        self._is_open = True
         self._tasks.append(asyncio.create_task(self._beat()))
-        # The echo comes after the acknowledged subscriptions: one connection, one order.
+        # One connection, one order: when the echo is here, every subscription is in force.
         await self._in_time(self._echoed.wait(), deadline, "it does not answer")
         if self._lost.done():
             raise _LinkFailed(self._lost.result())
@@ -192,10 +250,8 @@ class _Link:
         self.fail("closed")
         for task in self._tasks:
             task.cancel()
-        self._orders.clear()
-        transport = getattr(getattr(self._client, "_transport", None), "_bare_io_writer", None)
-        if transport is not None:
-            transport.transport.abort()
+        self._lines.clear()
+        self._client.abort()
 
     async def wait_closed(self) -> None:
         """Lets what was aborted come to its end, but not for long."""
@@ -211,7 +267,7 @@ class _Link:
     async def _in_time(self, waiting: Any, deadline: float, otherwise: str) -> None:
         """Waits for it, for the loss of the link, or for the deadline. Raises _LinkFailed unless it came first."""
         task = asyncio.ensure_future(waiting)
-        left = max(0.0, deadline - asyncio.get_running_loop().time())
+        left = max(0.0, deadline - self._loop.time())
         await asyncio.wait({task, self._lost}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             # Not awaited: nats-py may swallow the cancellation, and this object is thrown away.
@@ -235,8 +291,6 @@ class _Link:
             reconnect_time_wait=1,
             skip_subject_validation=True,
         )
-        sub = await self._client.subscribe(self._heartbeat_subject, cb=self._on_echo)
-        self._subscriptions[self._heartbeat_subject] = sub
 
     # Callbacks must not raise: nats-py would be "connected" and deaf afterwards.
 
@@ -247,12 +301,12 @@ class _Link:
     async def _on_closed(self) -> None:
         self.fail("the connection was closed")
 
-    async def _on_echo(self, _message: nats.aio.msg.Msg) -> None:
-        self._last_echo = asyncio.get_running_loop().time()
-        self._echoed.set()
-
-    async def _on_message(self, message: nats.aio.msg.Msg) -> None:
-        self._deliver(Message(message.subject, message.data))
+    def _on_message(self, subject: str, payload: bytes) -> None:
+        if subject == self._heartbeat_subject:
+            self._last_echo = self._loop.time()
+            self._echoed.set()
+        else:
+            self._deliver(Message(subject, payload))
 
     def _deliver(self, incoming: Incoming) -> None:
         if self._lost.done():
@@ -264,35 +318,12 @@ class _Link:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.fail("nobody reads its messages")
 
-    async def _send_orders(self) -> None:
-        """Carries out what was put, in order."""
-        while not self._lost.done():
-            await self._ordered.wait()
-            self._ordered.clear()
-            while self._orders and not self._lost.done():
-                order = self._orders.popleft()
-                try:
-                    await self._carry_out(order)
-                except (nats.errors.Error, OSError, ValueError, AttributeError) as error:
-                    self.fail(_plain(error))
-
-    async def _carry_out(self, order: _Order) -> None:
-        match order:
-            case _Publish(subject, payload):
-                await self._client.publish(subject, payload)
-            case _Subscribe(subject):
-                if subject not in self._subscriptions:
-                    self._subscriptions[subject] = await self._client.subscribe(subject, cb=self._on_message)
-            case _Unsubscribe(subject):
-                if subscription := self._subscriptions.pop(subject, None):
-                    await subscription.unsubscribe()
-
     async def _beat(self) -> None:
         """Sends ourselves a message again and again: only its coming back proves that the link carries anything."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         self._last_echo = loop.time()
         while not self._lost.done():
-            self.order(_Publish(self._heartbeat_subject, b""))
+            self.publish(self._heartbeat_subject, b"")
             sent = loop.time()
             await asyncio.sleep(self._limits.link_heartbeat_seconds)
             # A pause of our own (a suspended machine, a long collection) is not the broker's silence.

@@ -28,7 +28,7 @@ def split_lines(text: str) -> list[str]:
 
     A newline at the very end closes the last line and does not open an empty one.
     """
-    return [clean(line) for line in text.removesuffix("\n").split("\n")]
+    return [clean(line.removesuffix("\r")) for line in text.removesuffix("\n").split("\n")]
 
 
 def name_problem(name: str) -> str | None:

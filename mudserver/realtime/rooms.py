@@ -114,11 +114,12 @@ class RoomChannel(Channel):
     async def run_until_asleep(self, linger_seconds: float, is_inhabited: Callable[[RoomId], bool]) -> None:
         """Delivers until the room has had no listener, and nobody on the way in, for so many seconds."""
         while True:
-            with trio.move_on_after(linger_seconds if not self._listeners else float("inf")) as waiting:
-                first = await self._receive.receive()
-            if not waiting.cancelled_caught:
-                self._deliver([first, *self._waiting()])
-            elif not is_inhabited(self.room_id):
+            if self._listeners:
+                self._deliver([await self._receive.receive(), *self._waiting()])
+                continue
+            with trio.move_on_after(linger_seconds) as waiting:
+                self._deliver([await self._receive.receive(), *self._waiting()])
+            if waiting.cancelled_caught and not is_inhabited(self.room_id):
                 return
 
     def _deliver(self, batch: list[Posted]) -> None:
