@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import trio
 
+from mudserver import replay
 from mudserver.config import load_config
 from mudserver.errors import ConfigError, MudserverError, first_cause
 from mudserver.logs import set_up_logging
@@ -16,9 +17,15 @@ EXIT_CANNOT_START = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the server until it is told to stop. Returns 0, or 2 for a bad option, or 1 if it cannot start."""
+    """Runs the server until it is told to stop, or `replay` if that is the first word.
+
+    Returns 0, or 2 for a bad option, or 1 if the server cannot start.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["replay"]:
+        return replay.main(arguments[1:])
     try:
-        config = load_config(sys.argv[1:] if arguments is None else arguments, os.environ)
+        config = load_config(arguments, os.environ)
     except ConfigError as error:
         print(f"mudserver: {error}", file=sys.stderr)
         return EXIT_USAGE

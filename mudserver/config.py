@@ -107,6 +107,16 @@ class Limits:
     """Without an echo for so long, the link is declared lost: four heartbeats."""
     link_retry_seconds_max: float = 1.0
     """The longest pause between two attempts: play is back on NATS within 3 s of the broker."""
+    event_log_bytes_max: int = 16 * 1024 * 1024
+    """One file of the event log: some 40,000 events, which any editor opens."""
+    event_log_files_max: int = 20
+    """Files of it, the one being written included: 320 MiB, months of a quiet server, days of a busy one."""
+    event_log_events_max: int = 10_000
+    """Events that may wait for the disk, some 10 MB: ten seconds of the most we ever measured."""
+    event_log_gather_seconds: float = 0.2
+    """How long events gather before they are written together; also about what a crash loses."""
+    event_log_close_seconds_max: float = 2.0
+    """How long the last events may take to reach the disk when the server stops."""
     broker_start_seconds_max: float = 5.0
     """From starting nats-server to its ports file; about 0.03 s when nothing is wrong."""
     broker_stop_seconds_max: float = 5.0
@@ -127,6 +137,7 @@ class Config:
     log_level: str = "info"
     log_format: str = "text"
     ready_file: Path | None = None
+    event_log: Path | None = None
     admin_host: str = "127.0.0.1"
     admin_port: int | Literal["none"] | None = None
     """None: 4001 if that is free; it is no reason not to start."""
@@ -242,6 +253,7 @@ OPTIONS = (
     Option("admin_port", _port_or_none, "PORT", "their port, 0 for any free one, none for no such port (default 4001)"),
     Option("origins", _origins, "LIST", "web pages that may connect, beside our own host (default: none)"),
     Option("proxies", _networks, "LIST", "networks whose X-Forwarded-For is believed (default: none)"),
+    Option("event_log", _path, "FILE", "every event is written there, for `mudserver replay` (default: nowhere)"),
     Option("ready_file", _path, "PATH", "written as JSON once players can connect"),
 )
 

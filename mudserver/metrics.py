@@ -10,6 +10,7 @@ from mudserver.realtime.audience import Audience
 from mudserver.realtime.event_publisher import EventPublisher
 from mudserver.realtime.nats_message_handler import NATSMessageHandler
 from mudserver.realtime.session import Sessions
+from mudserver.services.event_log import EventLog
 from mudserver.services.game_tick_service import GameTickService
 
 STALLED_SECONDS = 5.0
@@ -27,6 +28,7 @@ class NodeMetrics:
         handler: NATSMessageHandler,
         sessions: Sessions,
         ticks: GameTickService,
+        event_log: EventLog | None = None,
     ) -> None:
         self._world = world
         self._audience = audience
@@ -34,6 +36,7 @@ class NodeMetrics:
         self._handler = handler
         self._sessions = sessions
         self._ticks = ticks
+        self._event_log = event_log
 
     def collect(self) -> Iterator[Metric]:
         """Every figure, as it is now."""
@@ -66,6 +69,9 @@ class NodeMetrics:
         for reason, count in self._sessions.closes.items():
             closes.add_metric([reason], count)
         yield closes
+        if self._event_log is not None:
+            yield CounterMetricFamily("mud_event_log_written", "Events in the event log", self._event_log.written)
+            yield CounterMetricFamily("mud_event_log_dropped", "Events missing from it", self._event_log.dropped)
         latency = HistogramMetricFamily("mud_event_latency_seconds", "From publishing an event to its coming back")
         latency.add_metric([], self._publisher.latency.cumulative(), self._publisher.latency.total_seconds)
         yield latency

@@ -1,7 +1,6 @@
 """`mudserver replay`: what an event log tells afterwards: who was where, and any room's screen at any time."""
 
 import argparse
-import math
 import os
 import sys
 import time
@@ -256,18 +255,101 @@ def main(
 ) -> int:
     """Prints what was asked for to `out` (standard output), problems to `errors` (standard error).
 
-    Returns 0, or 1 if the log cannot be read, or 2 if it does not know the room; other bad options end the process
-    with code 2, as argparse does.
+    Returns 0, or 1 if the log cannot be read, or 2 if it does not know the room. Other bad options, and --help, end
+    the process (codes 2 and 0), as argparse does. `sleep` waits so many seconds.
     """
-    out = out or sys.stdout
-    errors = errors or sys.stderr
+    out = sys.stdout if out is None else out
+    errors = sys.stderr if errors is None else errors
     parser = _argument_parser()
     options = parser.parse_args(list(arguments))
     if options.speed is not None and options.room is None:
-        parser.error("--speed plays one room's screen: name it with --room.")
+        parser.error("--speed plays the screen of one room: name it with --room.")
+
+    def complain(problem: str) -> None:
+        errors.write(f"mudserver replay: {problem}\n")
+
     try:
-        for shown in _what_is_asked(options, lambda problem: print(f"mudserver replay: {problem}", file=errors)):
-            sleep(0)
+        if options.room is None:
+            for line in list_rooms(read_log(options.file, complain), options.at):
+                out.write(line + "\n")
+        else:
+            title = room_title(read_log(options.file), options.room)
+            if title is None:
+                complain(f"--room {options.room}: nothing happened there; without --room you get a list of the rooms.")
+                return EXIT_USAGE
+            out.write(f"{title}\n")
+            _play(room_screen(read_log(options.file, complain), options.room, options.at), options, out, sleep)
+        out.flush()
     except BrokenPipeError:
-        return 0
+        # Whoever read us has seen enough (`| head`). Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        complain(f"{options.file}: cannot be read: {error.strerror}.")
+        return EXIT_CANNOT_READ
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     return 0
+
+
+def _play(screen: Iterable[Shown], options: argparse.Namespace, out: TextIO, sleep: Callable[[float], None]) -> None:
+    """Prints the screen, at once or as fast as --speed says, counting from --at or else from the first line."""
+    played_to: datetime | None = options.at
+    for shown in screen:
+        if options.speed is not None and shown.moment is not None:
+            out.flush()
+            if played_to is not None:
+                seconds = (shown.moment - played_to).total_seconds() / options.speed
+                sleep(min(max(0.0, seconds), PAUSE_SECONDS_MAX))
+            played_to = shown.moment
+        out.writelines(f"{line}\n" for line in shown.lines)
+
+
+def _argument_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mudserver replay",
+        description="Shows what happened, from a file that `mudserver --event-log FILE` wrote. Times are UTC.",
+        epilog="Without --room: the rooms in which something happened, and with --at also who stood there then.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", type=_file, metavar="FILE", help="the log; FILE.1, FILE.2, … are read with it")
+    parser.add_argument("--room", type=_room, metavar="ROOM_ID", help="show this room's screen")
+    parser.add_argument(
+        "--at",
+        type=_moment,
+        metavar="TIMESTAMP",
+        help=f"show who stood there then, the {LINES_BEFORE} lines before, and what came after: 2026-11-23T08:31:00Z",
+    )
+    parser.add_argument("--speed", type=_speed, metavar="N", help="play it back N times as fast (default: at once)")
+    return parser
+
+
+def _file(text: str) -> Path:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError("it must be the name of a file.")
+    return Path(text)
+
+
+def _room(text: str) -> RoomId:
+    if not is_token(text):
+        raise argparse.ArgumentTypeError(f"{text!a} will not do; it must be a room id such as harbour-salt-quay.")
+    return RoomId(text)
+
+
+def _moment(text: str) -> datetime:
+    """A time; without a zone it is UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        problem = f"{text!a} will not do; it must be a time such as 2026-11-23T08:31:00Z."
+        raise argparse.ArgumentTypeError(problem) from None
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0.001 <= speed <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!a} will not do; it must be a number from 0.001 to 1000000.")
+    return speed

@@ -33,6 +33,7 @@ from mudserver.realtime.keepalive import run_keepalive
 from mudserver.realtime.nats_message_handler import NATSMessageHandler
 from mudserver.realtime.session import Sessions
 from mudserver.realtime.stamps import Stamps, WallClock
+from mudserver.services.event_log import EventLog
 from mudserver.services.game_tick_service import GameTickService
 from mudserver.transport.admin import Page, Pages, serve_admin
 from mudserver.transport.admission import Admission
@@ -89,7 +90,13 @@ class Node:
         admission = Admission(limits, config.proxies, trio.current_time)
         self.sessions = Sessions(self.manager, stamps, limits, admission, config.origins)
 
-        self.metrics = NodeMetrics(self.world, self.audience, self.publisher, self.handler, self.sessions, self.ticks)
+        self.event_log = EventLog(config.event_log, subjects, limits) if config.event_log else None
+        if self.event_log is not None:
+            self.publisher.observe(self.event_log.observe)
+
+        self.metrics = NodeMetrics(
+            self.world, self.audience, self.publisher, self.handler, self.sessions, self.ticks, self.event_log
+        )
         self._registry = CollectorRegistry()
         self._registry.register(self.metrics)
         self.is_stopping = False
@@ -114,9 +121,11 @@ class Node:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """The bridge, the handler and the tick loop, until cancelled. Started once the broker is linked.
 
-        Raises StartupError if the broker cannot be reached in time.
+        Raises StartupError if the broker cannot be reached in time or the event log cannot be written.
         """
         async with trio.open_nursery() as nursery:
+            if self.event_log is not None:
+                await nursery.start(self.event_log.run)
             await nursery.start(self.handler.run)
             await nursery.start(self.manager.absences.run)
             await nursery.start(self.broker.run)

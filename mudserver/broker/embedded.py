@@ -197,12 +197,19 @@ def _end_orphan(directory: Path) -> None:
     with contextlib.suppress(OSError, ValueError):
         pid = int((directory / "nats-server.pid").read_text())
         # Only if it is the very broker: pids are used again.
-        command = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
-        if str(directory / "nats-server.conf") in command.stdout:
+        if str(directory / "nats-server.conf") in _command_line(pid):
             logger.warning("ending the nats-server %d that an earlier run left behind", pid)
             os.kill(pid, signal.SIGKILL)
     for stale in directory.glob("nats-server_*.ports"):
         stale.unlink(missing_ok=True)
+
+
+def _command_line(pid: int) -> str:
+    """What a process was started with. Raises OSError if there is no such process."""
+    if Path("/proc/self/cmdline").exists():
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    command = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def _write_private(path: Path, text: str) -> None:

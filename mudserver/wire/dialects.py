@@ -90,7 +90,7 @@ def encode(dialect: Dialect, shown: Shown, sequence_number: int, timestamp: str)
         case JsonDialect():
             return _json_frame(shown, sequence_number, timestamp)
         case TextDialect():
-            text = _as_text(shown, dialect)
+            text = as_text(shown, dialect)
             return None if text is None else text_frame(text.replace("\n", "\r\n").encode() + b"\r\n")
 
 
@@ -231,7 +231,8 @@ _RESET, _BOLD, _GREEN, _YELLOW, _MAGENTA, _CYAN, _GREY = (f"\x1b[{n}m" for n in 
 _CHANNEL_COLOURS = {"say": _CYAN, "emote": _CYAN, "tell": _MAGENTA, "shout": _YELLOW}
 
 
-def _as_text(shown: Shown, dialect: TextDialect) -> str | None:
+def as_text(shown: Shown, dialect: TextDialect) -> str | None:
+    """The lines a text client reads, separated by '\\n'; None if it has nothing to show."""
     match shown:
         case e.Event(fact):
             return _event_as_text(shown, fact, dialect)

@@ -9,7 +9,7 @@ import msgspec
 
 from mudserver.errors import MalformedMessage
 from mudserver.game import events as e
-from mudserver.game.clock import GameTime
+from mudserver.game.clock import GAME_SECONDS_PER_SECOND, GameTime
 from mudserver.game.ids import Direction, PlayerId, is_token
 
 SCHEMA = 1
@@ -164,9 +164,9 @@ def _check_texts(fact: e.AnyFact) -> None:
 
 def _check_tick(tick: e.GameTick) -> None:
     """A tick's times are reckoned with when it is shown, so they must be times."""
-    try:
-        GameTime.from_iso(tick.mythos_datetime)
-    except ValueError:
-        raise MalformedMessage("tick") from None
     if not 0 < tick.tick_interval <= TICK_SECONDS_MAX:
         raise MalformedMessage("tick")
+    try:
+        GameTime.from_iso(tick.mythos_datetime).earlier(tick.tick_interval * GAME_SECONDS_PER_SECOND)
+    except (ValueError, OverflowError):
+        raise MalformedMessage("tick") from None
