@@ -35,6 +35,7 @@ from mudserver.realtime.session import Sessions
 from mudserver.realtime.stamps import Stamps, WallClock
 from mudserver.services.event_log import EventLog
 from mudserver.services.game_tick_service import GameTickService
+from mudserver.services.garbage import GarbageKeeper
 from mudserver.transport.admin import Page, Pages, serve_admin
 from mudserver.transport.admission import Admission
 from mudserver.transport.listener import bind, serve_connections
@@ -157,6 +158,8 @@ async def serve(config: Config, announce: Callable[[Ready], None] = lambda ready
     async with _broker_url(config) as url:
         broker = NatsBroker(url, node_name, config.nats_prefix, config.limits)
         node = Node(config, map_, broker, node_name)
+        garbage = GarbageKeeper(node.sessions.closes.total)
+        node.ticks.on_tick(lambda tick: garbage.collect_if_due())
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as root:
                 await root.start(node.run)
@@ -169,6 +172,7 @@ async def serve(config: Config, announce: Callable[[Ready], None] = lambda ready
                         ready = Ready(host, port, url(), os.getpid())
                         if config.ready_file:
                             _write_ready_file(config.ready_file, ready)
+                        garbage.take_over()
                         announce(ready)
                         await _wait_for(signals)
                         acceptor.cancel_scope.cancel()
