@@ -1,6 +1,7 @@
 """`mudserver replay`: what an event log tells afterwards: who was where, and any room's screen at any time."""
 
 import argparse
+import io
 import os
 import sys
 import time
@@ -60,7 +61,7 @@ def read_log(path: Path, on_bad_line: Callable[[str], None] = lambda problem: No
         files: dict[int, tuple[Path, BinaryIO]] = {}
         # The newest first, and each file once by its inode: the server may rotate them while we open them.
         for part in parts_of(path).values() or [path]:
-            file = stack.enter_context(part.open("rb"))
+            file: BinaryIO = stack.enter_context(part.open("rb"))
             files.setdefault(os.fstat(file.fileno()).st_ino, (part, file))
         for part, file in reversed(files.values()):
             for number, line in _numbered_lines(file):
@@ -89,7 +90,7 @@ def _entry(line: bytes) -> Entry:
         moment = msgspec.convert(stamped.timestamp, datetime)
     except msgspec.ValidationError:
         raise MalformedMessage("timestamp") from None
-    if moment.tzinfo is None:
+    if moment.tzinfo is not UTC:
         raise MalformedMessage("timestamp")
     return Entry(stamped.event, moment, stamped.node, dropped_before)
 
@@ -239,8 +240,9 @@ def _lines(entry: Entry, room_id: RoomId, *, is_new_server: bool) -> list[str]:
         lines.append("-- the server was started anew --")
     if entry.dropped_before:
         lines.append(f"-- {entry.dropped_before} events are missing here --")
-    if isinstance(entry.event.to, e.Everywhere) or entry.event.to == e.InRoom(room_id):
-        lines += (as_text(entry.event, PLAIN) or "").splitlines()
+    is_heard = isinstance(entry.event.to, e.Everywhere) or entry.event.to == e.InRoom(room_id)
+    if is_heard and (text := as_text(entry.event, PLAIN)) is not None:
+        lines += text.split("\n")
     return [f"{_told(entry.moment)}  {line}" for line in lines]
 
 
@@ -258,7 +260,10 @@ def main(
     Returns 0, or 1 if the log cannot be read, or 2 if it does not know the room. Other bad options, and --help, end
     the process (codes 2 and 0), as argparse does. `sleep` waits so many seconds.
     """
-    out = sys.stdout if out is None else out
+    if out is None:
+        out = sys.stdout
+        if isinstance(out, io.TextIOWrapper):
+            out.reconfigure(errors="backslashreplace")  # players write in more letters than some terminals have
     errors = sys.stderr if errors is None else errors
     parser = _argument_parser()
     options = parser.parse_args(list(arguments))

@@ -288,7 +288,7 @@ def _quit(_world: World, _player: Player, _rest: str) -> e.Outcome:
 _WAYS = {way.value: way for way in Direction}
 
 VERBS: tuple[Verb, ...] = (
-    Verb("look", "look [at thing, person or way]", "See where you are, or something more closely.", _look),
+    Verb("look", "look [at <thing>]", "See where you are, or a thing, a person, a way.", _look),
     *(Verb(way.value, way.value, f"Walk {way.value}.", _walking(way)) for way in Direction),
     Verb("go", "go <way>", "Walk: go north, go up.", _go),
     Verb("exits", "exits", "List the ways out.", _exits),

@@ -29,6 +29,9 @@ class Close:
     code: CloseCode
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.code.value})"
+
 
 QUIT = Close(CloseCode.NORMAL, "goodbye")
 HUNG_UP = Close(CloseCode.NORMAL, "you hung up")

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import stat
+import threading
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ _decoder = msgspec.json.Decoder(_Line)
 
 
 def encode_line(subjects: Subjects, stamped: Stamped, dropped_before: int) -> bytes:
-    """The line for an event, newline included. Raises ValueError or TypeError for what could not be published either."""
+    """The line for an event, newline included. Raises ValueError or TypeError where publishing does too."""
     subject = subjects.subject(stamped.event.to, event_type_of(stamped.event.fact))
     line = _Line(subject, msgspec.Raw(encode_payload(stamped)), dropped_before)
     return _encoder.encode(line) + b"\n"
@@ -230,17 +231,24 @@ class EventLog:
         file = await trio.to_thread.run_sync(
             _RotatedFile, self.path, self._limits.event_log_bytes_max, self._limits.event_log_files_max
         )
-        # Shielded, so that being cancelled means to finish; the deadline is set when that happens.
+        # Shielded, so that being cancelled means to finish; from then on the time runs. It is real time, because a
+        # disk knows no other: on a mocked clock, which jumps while threads work, a deadline would strike at once.
         writing = trio.CancelScope(shield=True)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._write_all, file, writing)
-            task_status.started()
-            try:
-                await trio.sleep_forever()
-            finally:
-                self._send.close()
-                self._closing.set()
-                writing.deadline = trio.current_time() + self._limits.event_log_close_seconds_max
+        token = trio.lowlevel.current_trio_token()
+        giving_up = threading.Timer(self._limits.event_log_close_seconds_max, token.run_sync_soon, (writing.cancel,))
+        giving_up.daemon = True
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write_all, file, writing)
+                task_status.started()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    self._send.close()
+                    self._closing.set()
+                    giving_up.start()
+        finally:
+            giving_up.cancel()
 
     async def _write_all(self, file: _RotatedFile, writing: trio.CancelScope) -> None:
         with writing:
@@ -249,7 +257,7 @@ class EventLog:
                 with trio.move_on_after(self._limits.event_log_gather_seconds):
                     await self._closing.wait()
                 batch = [first, *self._waiting()]
-                # Abandoned only when the shield's deadline has passed: the process ends then, disk or no disk.
+                # Abandoned only when the time to finish is over: the process ends then, disk or no disk.
                 outcome = await trio.to_thread.run_sync(
                     self._write_batch, file, batch, self._missing, abandon_on_cancel=True
                 )

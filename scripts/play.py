@@ -1,0 +1,52 @@
+"""A telnet-style client: what the server sends goes to the screen, what you type goes to the server."""
+
+import sys
+
+import trio
+import trio_websocket
+
+DEFAULT_URL = "ws://127.0.0.1:4000/"
+
+
+async def show_frames(connection: trio_websocket.WebSocketConnection, nursery: trio.Nursery) -> None:
+    """Prints what comes until the connection is over, then says why."""
+    try:
+        while True:
+            message = await connection.get_message()
+            text = message if isinstance(message, str) else message.decode(errors="replace")
+            print(text.replace("\r\n", "\n"), end="", flush=True)
+    except trio_websocket.ConnectionClosed as closed:
+        reason = closed.reason
+        print(f"[{reason.reason or reason.name}]" if reason else "[the line is dead]")
+    nursery.cancel_scope.cancel()
+
+
+async def send_lines(connection: trio_websocket.WebSocketConnection) -> None:
+    """Sends each line that is typed; at the end of input, says goodbye."""
+    while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
+        await connection.send_message(line)
+    await connection.aclose()
+
+
+async def play(url: str) -> None:
+    """Connects and stays until either side has had enough."""
+    async with trio_websocket.open_websocket_url(url) as connection, trio.open_nursery() as nursery:
+        nursery.start_soon(show_frames, connection, nursery)
+        await send_lines(connection)
+
+
+def main() -> int:
+    url = sys.argv[1] if len(sys.argv) > 1 else DEFAULT_URL
+    exit_code = 0
+    try:
+        trio.run(play, url)
+    except* (OSError, ValueError, trio_websocket.HandshakeError) as errors:
+        print(f"There is no way to {url}: {errors.exceptions[0]}", file=sys.stderr)
+        exit_code = 1
+    except* (KeyboardInterrupt, trio_websocket.ConnectionClosed):
+        pass
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
