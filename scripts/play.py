@@ -41,7 +41,8 @@ def main() -> int:
     try:
         trio.run(play, url)
     except* (OSError, ValueError, trio_websocket.HandshakeError) as errors:
-        print(f"There is no way to {url}: {errors.exceptions[0]}", file=sys.stderr)
+        error = errors.exceptions[0]
+        print(f"There is no way to {url}: {error.__cause__ or error or 'nobody answers'}", file=sys.stderr)
         exit_code = 1
     except* (KeyboardInterrupt, trio_websocket.ConnectionClosed):
         pass
