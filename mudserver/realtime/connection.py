@@ -79,6 +79,15 @@ class Connection:
         if len(self._frames) > self._limits.outbox_frames_max or self._bytes > self._limits.outbox_bytes_max:
             self.end(SLOW)
 
+    def send_nowait(self, frame: bytes) -> None:
+        """`offer` and `flush_nowait` in one: the short way for a single frame to a client that is not behind."""
+        if not self._frames and self.ended is None and self._stream.offer(frame):
+            if self._stream.is_behind:
+                self._wake.set()
+            return
+        self.offer(frame)
+        self.flush_nowait()
+
     def flush_nowait(self) -> None:
         """Writes what waits, as far as the socket takes it without waiting."""
         if self._frames and self._stream.offer(self._frames[0] if len(self._frames) == 1 else b"".join(self._frames)):
@@ -119,8 +128,7 @@ class Connection:
             await self._wake.wait()
             self._wake = trio.Event()
             try:
-                with trio.fail_after(self._limits.write_seconds_max):
-                    await self._send_waiting()
+                await self._send_waiting()
             except trio.TooSlowError:
                 self.end(SLOW)
                 return
@@ -128,7 +136,7 @@ class Connection:
                 return  # the reader notices the same and ends the session
 
     async def finish(self) -> None:
-        """Sends what still waits; the caller sets the deadline. Raises trio.BrokenResourceError if nobody listens."""
+        """Sends what still waits. Raises trio.BrokenResourceError (nobody listens) or trio.TooSlowError."""
         await self._send_waiting()
 
     async def _send_waiting(self) -> None:
@@ -136,4 +144,5 @@ class Connection:
             joined = b"".join(self._frames)
             self._frames.clear()
             self._bytes = 0
-            await self._stream.send_all(joined)
+            with trio.fail_after(self._limits.write_seconds_max):
+                await self._stream.send_all(joined)

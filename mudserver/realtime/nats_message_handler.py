@@ -14,7 +14,7 @@ from mudserver.game.world import World
 from mudserver.realtime.audience import Audience
 from mudserver.realtime.event_publisher import EventPublisher
 from mudserver.realtime.rooms import RoomChannel
-from mudserver.wire.envelope import decode_event, open_payload
+from mudserver.wire.envelope import decode_event, open_payload, whose
 from mudserver.wire.subjects import Subjects
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class NATSMessageHandler:
         else:
             to, event_type = self._subjects.parse(subject)
             event = decode_event(opened, to, event_type).event
-            if event.actor in self._world.players:
+            if not self._world.players.keys().isdisjoint((event.actor, whose(event.fact))):
                 raise MalformedMessage("actor")  # only we say what our own players do
         self._audience.route(event)
 

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 import trio
 
@@ -14,8 +15,10 @@ from mudserver.wire.dialects import Dialect, Shown
 Posted = Event | Notice
 """What travels in a channel: events, and what the server itself has to say."""
 
+COMING_OR_GOING = (PlayerEntered, PlayerLeft)
+
 BATCH_EVENTS_MAX = 64
-"""Events that a channel delivers before it lets other tasks run; far fewer than an outbox holds."""
+"""Events that are joined into one write for each listener; far fewer than an outbox holds."""
 
 
 class Channel:
@@ -28,6 +31,7 @@ class Channel:
         self.deliveries = 0
         self._stamps = stamps
         self._send, self._receive = trio.open_memory_channel[Posted](events_max)
+        self._posted = trio.Event()
 
     @abstractmethod
     def listeners(self) -> Mapping[PlayerId, Screen]:
@@ -38,14 +42,25 @@ class Channel:
         try:
             self._send.send_nowait(posted)
         except trio.WouldBlock:
-            while waiting := self._waiting():
-                self._deliver(waiting)
+            self._deliver_waiting()
             self._deliver([posted])
+        self._posted.set()
 
     async def run(self) -> None:
         """Delivers until cancelled."""
         while True:
-            self._deliver([await self._receive.receive(), *self._waiting()])
+            await self._wait_for_events()
+            self._deliver_waiting()
+
+    async def _wait_for_events(self) -> None:
+        # Not by receive(): a task that waits there is handed the event outside the channel, where `post` could not
+        # find it, and later events would overtake it.
+        await self._posted.wait()
+        self._posted = trio.Event()
+
+    def _deliver_waiting(self) -> None:
+        while waiting := self._waiting():
+            self._deliver(waiting)
 
     def _waiting(self) -> list[Posted]:
         waiting: list[Posted] = []
@@ -57,16 +72,20 @@ class Channel:
         return waiting
 
     def _deliver(self, batch: list[Posted]) -> None:
+        put = _put_for(batch)
         for posted in batch:
-            self._show(posted, self.listeners(), posted.actor if isinstance(posted, Event) else None)
-        self._flush()
+            self._show(posted, self.listeners(), _actor_of(posted), put)
+        if put is Screen.offer:
+            self._flush()
 
     def _flush(self) -> None:
         for screen in self.listeners().values():
             screen.flush_nowait()
 
-    def _show(self, shown: Shown, listeners: Mapping[PlayerId, Screen], but: PlayerId | None) -> None:
-        """Offers it to all of them but one. Encoding and offering in one step keeps each client's numbers rising."""
+    def _show(
+        self, shown: Shown, listeners: Mapping[PlayerId, Screen], but: PlayerId | None, put: "Put" = Screen.offer
+    ) -> None:
+        """Shows it to all of them but one. Encoding and offering in one step keeps each client's numbers rising."""
         frames: dict[Dialect, Frame | None] = {}
         dialect: Dialect | None = None
         frame: Frame | None = None
@@ -79,8 +98,21 @@ class Channel:
                     frames[dialect] = make_frame(dialect, shown, self._stamps)
                 frame = frames[dialect]
             if frame is not None:
-                screen.offer(frame)
+                put(screen, frame)
                 self.deliveries += 1
+
+
+Put = Callable[[Screen, Frame], None]
+"""How a frame gets onto a screen: `Screen.offer`, and a flush once all are offered, or `Screen.send_nowait`."""
+
+
+def _put_for(batch: list[Posted]) -> Put:
+    """A single event is sent at once; several are offered, and joined into one write for each listener."""
+    return Screen.send_nowait if len(batch) == 1 else Screen.offer
+
+
+def _actor_of(posted: Posted) -> PlayerId | None:
+    return posted.actor if isinstance(posted, Event) else None
 
 
 class GlobalChannel(Channel):
@@ -114,15 +146,17 @@ class RoomChannel(Channel):
     async def run_until_asleep(self, linger_seconds: float, is_inhabited: Callable[[RoomId], bool]) -> None:
         """Delivers until the room has had no listener, and nobody on the way in, for so many seconds."""
         while True:
-            if self._listeners:
-                self._deliver([await self._receive.receive(), *self._waiting()])
+            with trio.move_on_after(linger_seconds) if not self._listeners else nullcontext():
+                await self._wait_for_events()
+                self._deliver_waiting()
                 continue
-            with trio.move_on_after(linger_seconds) as waiting:
-                self._deliver([await self._receive.receive(), *self._waiting()])
-            if waiting.cancelled_caught and not is_inhabited(self.room_id):
+            if not is_inhabited(self.room_id):
                 return
 
     def _deliver(self, batch: list[Posted]) -> None:
+        if not any(isinstance(each, Event) and isinstance(each.fact, COMING_OR_GOING) for each in batch):
+            super()._deliver(batch)
+            return
         told: dict[PlayerId, Screen] = {}
         leavers: list[Screen] = []
         for posted in batch:
@@ -132,8 +166,8 @@ class RoomChannel(Channel):
                 told.pop(fact.player_id, None)
                 if (leaver := self._listeners.pop(fact.player_id, None)) is not None:
                     leavers.append(leaver)
-            self._show(posted, self._listeners, posted.actor if isinstance(posted, Event) else None)
-            if isinstance(fact, PlayerEntered | PlayerLeft):
+            self._show(posted, self._listeners, _actor_of(posted))
+            if isinstance(fact, COMING_OR_GOING):
                 told.update(self._listeners)
                 told.pop(fact.player_id, None)
             if isinstance(fact, PlayerEntered):

@@ -50,12 +50,21 @@ class Screen:
 
     def offer(self, frame: Frame) -> None:
         """Puts a frame on its way and remembers it. `flush_nowait` must follow, once for any number of frames."""
+        self._remember(frame)
+        if self.connection is not None:
+            self.connection.offer(frame.data)
+
+    def send_nowait(self, frame: Frame) -> None:
+        """`offer` and `flush_nowait` in one."""
+        self._remember(frame)
+        if self.connection is not None:
+            self.connection.send_nowait(frame.data)
+
+    def _remember(self, frame: Frame) -> None:
         history = self._history
         if len(history) == history.maxlen:
             self._forgotten = history[0].number
         history.append(frame)
-        if self.connection is not None:
-            self.connection.offer(frame.data)
 
     def flush_nowait(self) -> None:
         """Writes what was offered, as far as the socket takes it without waiting."""

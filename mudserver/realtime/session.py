@@ -147,7 +147,7 @@ async def _say_farewell(stream: PlayerStream, websocket: WebSocket, connection: 
     with trio.move_on_after(limits.close_seconds_max):
         try:
             await connection.finish()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             return
         await websocket.close(close.code, close.reason)
         await stream.see_off()

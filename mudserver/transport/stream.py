@@ -67,6 +67,7 @@ class SocketPlayerStream(PlayerStream):
         self._socket = sock
         self._rest = b""
         self._sender = trio.Lock()
+        self._is_sending = False
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     async def _receive(self, max_bytes: int) -> bytes:
@@ -82,10 +83,10 @@ class SocketPlayerStream(PlayerStream):
 
     @property
     def is_behind(self) -> bool:
-        return bool(self._rest) or self._sender.locked()
+        return self._is_sending or bool(self._rest)
 
     def offer(self, frames: bytes) -> bool:
-        if self._rest or self._sender.locked():
+        if self._is_sending or self._rest:
             return False
         try:
             sent = self._socket.send(frames)
@@ -101,17 +102,24 @@ class SocketPlayerStream(PlayerStream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Sends what is left of earlier frames, then these. If cancelled, the rest stays first in line."""
         async with self._sender:
-            self._rest += bytes(data)
-            while self._rest:
-                try:
-                    sent = self._socket.send(self._rest)
-                except BlockingIOError:
-                    self._check_open()
-                    await trio.lowlevel.wait_writable(self._socket)
-                except OSError as error:
-                    raise _translated(error) from error
-                else:
-                    self._rest = self._rest[sent:]
+            self._is_sending = True
+            try:
+                self._rest += bytes(data)
+                await self._send_rest()
+            finally:
+                self._is_sending = False
+
+    async def _send_rest(self) -> None:
+        while self._rest:
+            try:
+                sent = self._socket.send(self._rest)
+            except BlockingIOError:
+                self._check_open()
+                await trio.lowlevel.wait_writable(self._socket)
+            except OSError as error:
+                raise _translated(error) from error
+            else:
+                self._rest = self._rest[sent:]
 
     async def wait_send_all_might_not_block(self) -> None:
         async with self._sender:

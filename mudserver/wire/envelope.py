@@ -124,10 +124,21 @@ def decode_event(opened: Opened, to: e.Address, event_type: str) -> Stamped:
     _check_texts(fact)
     if isinstance(fact, e.GameTick):
         _check_tick(fact)
-    actor = read.metadata.actor or getattr(fact, "player_id", None) or getattr(fact, "sender_id", None)
+    actor = read.metadata.actor or whose(fact)
     via = next((way for way in Direction if way == read.metadata.via), None)
     event = e.Event(fact, to, actor=PlayerId(actor) if actor else None, via=via)
     return Stamped(event, opened.node, opened.sequence_number, read.timestamp)
+
+
+def whose(fact: e.AnyFact) -> PlayerId | None:
+    """The player whose doing a fact is; None for what nobody did."""
+    match fact:
+        case e.GameTick():
+            return None
+        case e.ChatMessage():
+            return fact.sender_id
+        case _:
+            return fact.player_id
 
 
 def _check_scope(fact: e.AnyFact, to: e.Address) -> None:
