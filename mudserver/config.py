@@ -71,14 +71,12 @@ class Limits:
     """The same in bytes: 10,000 stalled readers then hold 2.5 GB at the very most."""
     history_frames_max: int = 256
     """Frames that are remembered for each player, so that they can be replayed to one who comes back."""
+    history_bytes_max: int = 64 * 1024
+    """The same in bytes: half a minute of a busy room; frames that many see are in memory only once."""
     linkdead_seconds: float = 30.0
     """How long a player whose line was lost stays in the world: time for a phone to find another network."""
-    resumes_per_second: float = 5.0
-    """Attempts to come back, of everybody together: guessing a word of 30 bits takes years."""
-    resumes_burst: int = 50
-    """The same at once: everybody comes back when the network was down."""
     resume_failures_max: int = 3
-    """Wrong tokens or words on one connection before it is closed."""
+    """Wrong tokens or words on one connection before it is closed; one address makes one new connection a second."""
     write_seconds_max: float = 5.0
     """How long one write may take before its reader counts as gone."""
     close_seconds_max: float = 2.0

@@ -26,15 +26,17 @@ def make_frame(dialect: Dialect, shown: Shown, stamps: Stamps) -> Frame | None:
 class Screen:
     """Stays with a player for the whole visit, while connections may come and go; `connection` is None meanwhile.
 
-    Frames are remembered up to `history_frames_max`, whether or not there is a connection: a client that comes back
-    says what it saw last, and is shown the rest.
+    Frames are remembered up to `history_frames_max` and `history_bytes_max`, whether or not there is a connection: a
+    client that comes back says what it saw last, and is shown the rest.
     """
 
     def __init__(self, connection: Connection, dialect: Dialect, stamps: Stamps, limits: Limits) -> None:
         self.dialect = dialect
         self.connection: Connection | None = connection
         self._stamps = stamps
-        self._history: deque[Frame] = deque(maxlen=limits.history_frames_max)
+        self._limits = limits
+        self._history: deque[Frame] = deque()
+        self._history_bytes = 0
         self._forgotten = 0
         """The highest number that is no longer in the history."""
         self._detached_at = 0
@@ -61,10 +63,13 @@ class Screen:
             self.connection.send_nowait(frame.data)
 
     def _remember(self, frame: Frame) -> None:
-        history = self._history
-        if len(history) == history.maxlen:
-            self._forgotten = history[0].number
+        history, limits = self._history, self._limits
         history.append(frame)
+        self._history_bytes += len(frame.data)
+        while len(history) > limits.history_frames_max or self._history_bytes > limits.history_bytes_max:
+            oldest = history.popleft()
+            self._history_bytes -= len(oldest.data)
+            self._forgotten = oldest.number
 
     def flush_nowait(self) -> None:
         """Writes what was offered, as far as the socket takes it without waiting."""
@@ -94,5 +99,6 @@ class Screen:
             connection.flush_nowait()
         else:
             self._history.clear()
+            self._history_bytes = 0
             self._forgotten = self._stamps.last_number
         return complete

@@ -10,11 +10,15 @@ from typing import NoReturn
 from urllib.parse import parse_qs, urlsplit
 
 import h11
+import trio
 
 from mudserver.errors import HandshakeRefused
 from mudserver.transport.stream import PlayerStream
 
 _WS_HEADERS = ("sec-websocket-protocol", "sec-websocket-extensions", "sec-websocket-key", "sec-websocket-version")
+
+LINGER_SECONDS = 1.0
+"""How long a stranger may take to read a refusal before the connection is cut."""
 
 ANSWER_TYPE = "text/plain; charset=utf-8"
 
@@ -101,4 +105,6 @@ def response(status: int, text: str, *, headers: str = "", content_type: str = A
 async def refuse(stream: PlayerStream, status: int, text: str, *, headers: str = "") -> NoReturn:
     """Answers a stranger in plain HTTP and raises HandshakeRefused."""
     await stream.send_all(response(status, text, headers=headers))
+    with trio.move_on_after(LINGER_SECONDS):
+        await stream.see_off()
     raise HandshakeRefused(f"answered {status}: {text}")
