@@ -97,7 +97,7 @@ class Limits:
     """The same in bytes that the broker's socket has not taken."""
     link_connect_seconds_max: float = 1.0
     """One attempt to reach the broker."""
-    link_first_seconds_max: float = 8.0
+    link_first_seconds_max: float = 6.0
     """How long the start may wait for the broker; the whole start must answer within 10 s."""
     link_heartbeat_seconds: float = 0.5
     """How often we send ourselves a message through the broker."""
@@ -150,7 +150,7 @@ def _default_data_dir(environment: Mapping[str, str]) -> Path:
 
 
 def _port(text: str) -> int:
-    if not re.fullmatch(r"\d{1,5}", text) or int(text) > 65535:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
         raise ValueError("a port number from 0 to 65535 (0: any free port)")
     return int(text)
 

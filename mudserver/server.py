@@ -150,6 +150,39 @@ async def serve(config: Config, announce: Callable[[Ready], None] = lambda ready
 
     Raises StartupError or WorldError if it cannot start.
     """
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        stop = _Stop()
+        async with trio.open_nursery() as watch:
+            watch.start_soon(stop.watch, signals)
+            with stop.at_once:
+                await _serve_until(stop, config, announce)
+            watch.cancel_scope.cancel()
+
+
+class _Stop:
+    """What SIGINT and SIGTERM ask for. The first asks politely, the second cuts that short.
+
+    Until `is_ready` there is nobody to be polite to, so the first is enough.
+    """
+
+    def __init__(self) -> None:
+        self.asked = trio.Event()
+        self.at_once = trio.CancelScope()
+        self.is_ready = False
+
+    async def watch(self, signals: AsyncIterator[int]) -> None:
+        async for received in signals:
+            again = self.asked.is_set()
+            logger.info("%s%s: stopping", signal.Signals(received).name, " again" if again else "")
+            self.asked.set()
+            if again or not self.is_ready:
+                self.at_once.cancel()
+
+
+async def _serve_until(stop: _Stop, config: Config, announce: Callable[[Ready], None]) -> None:
+    """The server from start to end. Connections, acceptor and everything else are nurseries within one another, so
+    that each outlives those who need it.
+    """
     map_ = load_map(config.world or SHIPPED_WORLD)
     connections_max = min(config.limits.connections_max, _room_for_connections())
     listening = bind(config.host, config.port)
@@ -160,30 +193,28 @@ async def serve(config: Config, announce: Callable[[Ready], None] = lambda ready
         node = Node(config, map_, broker, node_name)
         garbage = GarbageKeeper(node.sessions.closes.total)
         node.ticks.on_tick(lambda tick: garbage.collect_if_due())
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with trio.open_nursery() as root:
-                await root.start(node.run)
-                root.start_soon(serve_admin, admin_listening, node.pages(), config.limits)
-                async with trio.open_nursery() as connections:
-                    async with trio.open_nursery() as acceptor:
-                        accept = (listening, node.sessions.run_session, connections, connections_max)
-                        acceptor.start_soon(serve_connections, *accept)
-                        host, port = listening[0].getsockname()[:2]
-                        ready = Ready(host, port, url(), os.getpid())
-                        if config.ready_file:
-                            _write_ready_file(config.ready_file, ready)
-                        garbage.take_over()
-                        announce(ready)
-                        await _wait_for(signals)
-                        acceptor.cancel_scope.cancel()
-                    node.is_stopping = True
-                    # From here on nobody comes in; those who are here hear why, and have a little time to go.
-                    node.sessions.end_all(SHUTDOWN, FAREWELL)
-                    node.manager.sign_out_absent()
-                    connections.cancel_scope.deadline = trio.current_time() + config.limits.grace_seconds
-                    # The scope may be over by then; cancelling it is harmless.
-                    root.start_soon(_cancel_at_next, signals, connections.cancel_scope)  # noqa: ASYNC111
-                root.cancel_scope.cancel()
+        async with trio.open_nursery() as root:
+            await root.start(node.run)
+            root.start_soon(serve_admin, admin_listening, node.pages(), config.limits)
+            async with trio.open_nursery() as connections:
+                async with trio.open_nursery() as acceptor:
+                    accept = (listening, node.sessions.run_session, connections, connections_max)
+                    acceptor.start_soon(serve_connections, *accept)
+                    host, port = listening[0].getsockname()[:2]
+                    ready = Ready(host, port, url(), os.getpid())
+                    if config.ready_file:
+                        _write_ready_file(config.ready_file, ready)
+                    garbage.take_over()
+                    stop.is_ready = True
+                    announce(ready)
+                    await stop.asked.wait()
+                    acceptor.cancel_scope.cancel()
+                # From here on nobody comes in; those who are here hear why, and have a little time to go.
+                node.is_stopping = True
+                node.sessions.end_all(SHUTDOWN, FAREWELL)
+                node.manager.sign_out_absent()
+                connections.cancel_scope.deadline = trio.current_time() + config.limits.grace_seconds
+            root.cancel_scope.cancel()
 
 
 @asynccontextmanager
@@ -195,19 +226,6 @@ async def _broker_url(config: Config) -> AsyncIterator[Callable[[], str]]:
         return
     async with open_embedded_broker(config.data_dir, config.nats_prefix, config.limits) as embedded:
         yield lambda: embedded.url
-
-
-async def _wait_for(signals: AsyncIterator[int]) -> None:
-    async for received in signals:
-        logger.info("%s: stopping", signal.Signals(received).name)
-        return
-
-
-async def _cancel_at_next(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    async for received in signals:
-        logger.warning("%s again: stopping at once", signal.Signals(received).name)
-        scope.cancel()
-        return
 
 
 def _room_for_connections() -> int:

@@ -340,10 +340,9 @@ def without_password(url: str) -> str:
 
 def _plain(error: BaseException) -> str:
     """What went wrong in a few words for a person."""
-    with contextlib.suppress(AttributeError):
-        if isinstance(error, OSError) and error.strerror:
-            return error.strerror.lower()
-    if isinstance(error, nats.errors.NoServersError):
+    if isinstance(error, nats.errors.NoServersError | ConnectionRefusedError):
         return "nobody answers there"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
     text = ascii(str(error))[1:-1].removeprefix("nats: ")
     return text or type(error).__name__

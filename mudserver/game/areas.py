@@ -5,6 +5,7 @@ The format is described in README.md under "How to write an area". Nothing is lo
 
 import re
 import tomllib
+from collections.abc import Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -119,6 +120,7 @@ def _read(path: Path, problems: list[str]) -> _AreaFile:
         room, faults = _table(row, _RoomTable)
         if room is not None:
             file.rooms[number] = room
+        # A place is looked up in the text of the file, which is dear: only for what is wrong.
         problems += [f"{file.place(number)}: {fault}" for fault in faults]
     return file
 
@@ -163,7 +165,7 @@ _TYPES = {"str": "text in quotes", "object": "table", "int": "number", "float": 
 
 def _joined(files: list[_AreaFile], problems: list[str]) -> Map | None:
     areas: dict[AreaId, Area] = {}
-    seen: dict[str, str] = {}
+    seen: dict[str, tuple[_AreaFile, int]] = {}
     starting: list[tuple[_AreaFile, str]] = []
     for file in files:
         if file.area is None:
@@ -187,12 +189,14 @@ def _joined(files: list[_AreaFile], problems: list[str]) -> Map | None:
             if not is_token(row.id):
                 problems.append(f'{file.place(number)}: the id may have letters, digits, "_" and "-", 64 at most.')
             elif row.id in seen:
-                problems.append(f"{file.place(number)}: this id is taken at {seen[row.id]}; choose another.")
+                first_file, first = seen[row.id]
+                taken = first_file.place(first)
+                problems.append(f"{file.place(number)}: this id is taken at {taken}; choose another.")
             else:
-                seen[row.id] = file.place(number)
+                seen[row.id] = (file, number)
     for file in files:
         for number in file.rooms:
-            room = _room(file, number, seen, problems)
+            room = _room(file, number, seen.keys(), problems)
             rooms.setdefault(room.id, room)
     if not files or any(file.area is None for file in files):
         return None
@@ -206,17 +210,21 @@ def _joined(files: list[_AreaFile], problems: list[str]) -> Map | None:
     return Map(MappingProxyType(areas), MappingProxyType(rooms), RoomId(start))
 
 
-def _room(file: _AreaFile, number: int, known: dict[str, str], problems: list[str]) -> Room:
+_WAYS = frozenset(way.value for way in Direction)
+
+
+def _room(file: _AreaFile, number: int, known: Set[str], problems: list[str]) -> Room:
     row = file.rooms[number]
     exits: dict[Direction, RoomId] = {}
     for way, target in row.exits.items():
-        place = file.place(number, way)
-        if way not in list(Direction):
-            problems.append(f'{place}: "{way}" is no direction; use one of {", ".join(Direction)}.')
-        elif target not in known:
-            problems.append(f'{place}: {way} leads to "{target}", which is no room of any file; correct the id.')
-        else:
+        if way in _WAYS and target in known:
             exits[Direction(way)] = RoomId(target)
+            continue
+        place = file.place(number, way)
+        if way not in _WAYS:
+            problems.append(f'{place}: "{way}" is no direction; use one of {", ".join(Direction)}.')
+        else:
+            problems.append(f'{place}: {way} leads to "{target}", which is no room of any file; correct the id.')
     for key in ("name", "description"):
         if not getattr(row, key).strip():
             problems.append(f"{file.place(number, key)}: {key} is empty; write one.")
