@@ -1,0 +1,1 @@
+"""One module for each suite; each has `add_arguments(parser)` and `run(bench, arguments)`."""
