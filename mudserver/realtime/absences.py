@@ -42,9 +42,12 @@ class Absences:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Watches the clock for those who are away, until cancelled."""
-        async with trio.open_nursery() as self._nursery:
-            task_status.started()
-            await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None
 
     def issue_key(self, player_id: PlayerId, dialect: Dialect) -> str:
         """A fresh key for this player; an older one is void."""
@@ -62,8 +65,9 @@ class Absences:
         return player_id
 
     def begin(self, player_id: PlayerId) -> None:
-        """The player is away from now on."""
-        assert self._nursery is not None, "Absences runs before anybody signs in"
+        """The player is away from now on. Nobody waits for them if this does not run any more: the node is ending."""
+        if self._nursery is None:
+            return
         self._waits[player_id] = scope = trio.CancelScope()
         self._nursery.start_soon(self._wait, player_id, scope)
 

@@ -140,9 +140,13 @@ class Connection:
         await self._send_waiting()
 
     async def _send_waiting(self) -> None:
-        while self._frames or self._stream.is_behind:
+        # At least once: there may be nothing left but the end of a frame, which the stream keeps. Whether the stream
+        # is behind is no question to ask here, where somebody else may be sending: two would ask in turns for ever.
+        while True:
             joined = b"".join(self._frames)
             self._frames.clear()
             self._bytes = 0
             with trio.fail_after(self._limits.write_seconds_max):
                 await self._stream.send_all(joined)
+            if not self._frames:
+                return

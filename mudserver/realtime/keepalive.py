@@ -16,7 +16,7 @@ async def run_keepalive(sessions: Sessions, limits: Limits) -> None:
         await trio.sleep(1)
         now = trio.current_time()
         for connection in [visit.connection for visit in sessions.open]:
-            if connection.pinged_at is not None and connection.last_heard > connection.pinged_at:
+            if connection.pinged_at is not None and connection.last_heard >= connection.pinged_at:
                 connection.pinged_at = None
             if connection.pinged_at is None:
                 if now - connection.last_heard >= limits.ping_after_seconds:
