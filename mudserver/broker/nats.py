@@ -1,17 +1,18 @@
 """The bridge to a nats-server: nats-py run through trio-asyncio, judged by its own heartbeat, replaced when it fails.
 
-Crossing into asyncio is the dear part, so little crosses for each event: Trio code puts lines of the NATS protocol
-into a list that one asyncio callback writes, and what nats-py reads goes into a Trio memory channel. No other module
-touches nats or asyncio.
+nats-py connects, signs in, answers pings and notices errors. Crossing into asyncio is the dear part, so no event does:
+two Trio tasks read and write messages on the connection that nats-py has made, and hand it every other line of the
+protocol. No other module touches nats or asyncio.
 """
 
 import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import nats.aio.client
 import nats.aio.transport
@@ -25,15 +26,18 @@ from mudserver.errors import StartupError
 
 logger = logging.getLogger(__name__)
 
+READ_BYTES = 64 * 1024
+"""What one read takes from the broker: some two hundred messages."""
+
 FIRST_SUBSCRIPTION = 1000
 """Our subscriptions' numbers begin here; nats-py, should it ever subscribe to anything itself, begins at 1."""
 
 
 class _Client(nats.aio.client.Client):
-    """nats-py's client with a short way in: messages go straight from its parser to `on_message`.
+    """nats-py's client, its connection open to us. Subscriptions are ours, by number.
 
-    nats-py itself puts each message into a queue and wakes a task for each subscription, which here costs several
-    scheduler passes an event. It connects, signs in, reads and parses; subscriptions are ours, by number.
+    Messages that nats-py reads itself, as it does over TLS, go straight from its parser to `on_message`: it would put
+    each into a queue and wake a task for each subscription.
     """
 
     def __init__(self, on_message: Callable[[str, bytes], None]) -> None:
@@ -55,6 +59,18 @@ class _Client(nats.aio.client.Client):
         writer.write(protocol_lines)
         return writer.transport.get_write_buffer_size()
 
+    def take_over_reading(self) -> "_Tap | None":
+        """Stops nats-py from reading the connection; None if that cannot be had (TLS, or it has begun a message)."""
+        writer = self._writer()
+        if writer is None or self._ps.buf or writer.get_extra_info("ssl_object") is not None:
+            return None
+        transport = writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        protocol = transport.get_protocol()
+        assert isinstance(protocol, asyncio.Protocol)
+        transport.pause_reading()
+        return _Tap(writer.get_extra_info("socket").fileno(), protocol.data_received)
+
     def abort(self) -> None:
         """Cuts the connection; what it has not sent is not sent any more."""
         writer = self._writer()
@@ -64,6 +80,13 @@ class _Client(nats.aio.client.Client):
     def _writer(self) -> asyncio.StreamWriter | None:
         transport = self._transport
         return transport._io_writer if isinstance(transport, nats.aio.transport.TcpTransport) else None
+
+
+class _Tap(NamedTuple):
+    """A connection we read instead of nats-py, and where its share of what we read goes."""
+
+    descriptor: int
+    pass_on: Callable[[bytes], None]
 
 
 class NatsBroker:
@@ -99,7 +122,8 @@ class NatsBroker:
         async with trio_asyncio.open_loop() as loop:
             # Without a handler of ours one stray asyncio error would end the loop, and with it the server.
             loop.set_exception_handler(self._on_stray_error)
-            await trio_asyncio.aio_as_trio(self._keep_linked)(task_status.started)
+            async with trio.open_nursery() as wires:
+                await trio_asyncio.aio_as_trio(self._keep_linked)(wires, task_status.started)
 
     def _on_stray_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception") or context.get("message")
@@ -107,7 +131,7 @@ class NatsBroker:
         if self._link is not None:
             self._link.fail("error in the NATS client")
 
-    async def _keep_linked(self, started: Callable[[], None]) -> None:
+    async def _keep_linked(self, wires: trio.Nursery, started: Callable[[], None]) -> None:
         """One link after the other, with pauses; the first must come in time. Runs in asyncio."""
         first_deadline = time.monotonic() + self._limits.link_first_seconds_max
         ever_up = False
@@ -117,7 +141,7 @@ class NatsBroker:
             try:
                 # Orders put from here on go to this link, behind the subscriptions it begins with.
                 self._link = link
-                await link.open()
+                await link.open(wires)
                 if not ever_up:
                     ever_up = True
                     started()
@@ -153,7 +177,10 @@ class _LinkFailed(Exception):
 
 
 class _Link:
-    """One nats-py client from connect to close; never used again after it failed. Lives in asyncio."""
+    """One nats-py client from connect to close; never used again after it failed.
+
+    Lives in asyncio, but for `run_wire`, which is a Trio task, and the methods that say so.
+    """
 
     def __init__(
         self,
@@ -174,8 +201,8 @@ class _Link:
         self._next_number = itertools.count(FIRST_SUBSCRIPTION)
         self._lines: list[bytes] = []
         self._loop = asyncio.get_running_loop()
-        self._is_open = False
-        self._is_write_due = False
+        self._due = trio.Event()
+        self._wire = trio.CancelScope()
         self._lost: asyncio.Future[str] = self._loop.create_future()
         self._echoed = asyncio.Event()
         self._last_echo = 0.0
@@ -184,7 +211,7 @@ class _Link:
         for subject in (heartbeat_subject, *subjects):
             self.subscribe(subject)
 
-    # The methods that Trio code reaches: they only put, and have one callback write what was put in a scheduler pass.
+    # What Trio code reaches only puts; `run_wire` writes all that was put in a scheduler pass at once.
 
     def publish(self, subject: str, payload: bytes) -> None:
         self._put_line(b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(payload), payload))
@@ -206,13 +233,24 @@ class _Link:
             self.fail("it takes our messages too slowly")
             return
         self._lines.append(line)
-        if self._is_open and not self._is_write_due:
-            self._is_write_due = True
-            self._loop.call_soon(self._write)
+        self._due.set()
+
+    async def run_wire(self, tap: _Tap | None) -> None:
+        """Writes what is put, and reads what comes by the tap, if there is one. A Trio task; ends with the link."""
+        with self._wire:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write_when_due)
+                if tap is not None:
+                    nursery.start_soon(self._read, tap)
+
+    async def _write_when_due(self) -> None:
+        while True:
+            await self._due.wait()
+            self._due = trio.Event()
+            self._write()
 
     def _write(self) -> None:
-        self._is_write_due = False
-        if self._lost.done() or not self._lines:
+        if self._lost.done():
             return
         lines, self._lines = self._lines, []
         try:
@@ -228,11 +266,56 @@ class _Link:
         if not self._lost.done():
             self._lost.set_result(reason)
 
-    async def open(self) -> None:
-        """Connects, subscribes, and waits for the first heartbeat to come back. Raises _LinkFailed."""
+    async def _read(self, tap: _Tap) -> None:
+        rest = b""
+        while not self._lost.done():
+            await trio.lowlevel.wait_readable(tap.descriptor)
+            try:
+                data = os.read(tap.descriptor, READ_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                self.fail(_plain(error))
+                return
+            if not data:
+                self.fail("the connection was closed")
+                return
+            try:
+                rest = self._split(rest + data, tap.pass_on)
+            except ValueError:
+                self.fail("it breaks the protocol")
+                return
+
+    def _split(self, data: bytes, pass_on: Callable[[bytes], None]) -> bytes:
+        """Takes the messages out of what was read and passes every other line on; returns what is not yet complete.
+
+        Raises ValueError for a message whose size is no number. Format: NATS client protocol, MSG and HMSG.
+        """
+        at = 0
+        while (end := data.find(b"\r\n", at)) >= 0:
+            if not data.startswith((b"MSG ", b"HMSG "), at):
+                pass_on(data[at : end + 2])
+                at = end + 2
+                continue
+            words = data[at:end].split(b" ")
+            begin, stop = end + 2, end + 2 + int(words[-1])
+            if len(data) < stop + 2:
+                break
+            if words[0] == b"HMSG":
+                begin += int(words[-2])  # headers say nothing to us
+            self._on_message(words[1].decode(errors="replace"), data[begin:stop])
+            at = stop + 2
+        return data[at:]
+
+    async def open(self, wires: trio.Nursery) -> None:
+        """Connects, subscribes, and waits for the first heartbeat to come back. Raises _LinkFailed.
+
+        `wires` is where the task that reads and writes runs.
+        """
         deadline = self._loop.time() + self._limits.link_connect_seconds_max
         await self._in_time(self._connect(), deadline, "no connection in time")
-        self._is_open = True
+        # Now, when the broker has answered our greeting and has not been asked for anything: nothing is half read.
+        wires.start_soon(self.run_wire, self._client.take_over_reading())
         self._tasks.append(asyncio.create_task(self._beat()))
         # One connection, one order: when the echo is here, every subscription is in force.
         await self._in_time(self._echoed.wait(), deadline, "it does not answer")
@@ -251,6 +334,7 @@ class _Link:
         for task in self._tasks:
             task.cancel()
         self._lines.clear()
+        self._wire.cancel()  # before the descriptor it waits for is closed
         self._client.abort()
 
     async def wait_closed(self) -> None:

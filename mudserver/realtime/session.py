@@ -191,8 +191,10 @@ class Visit:
 
     @property
     def screen(self) -> Screen:
-        """Where this client is shown things now."""
-        return self._lobby if self._player_id is None else self._manager.screen_of(self._player_id)
+        """Where this client is shown things now: its player's screen, as long as it has one."""
+        if self._player_id is not None and self._manager.has(self._player_id, self.connection):
+            return self._manager.screen_of(self._player_id)
+        return self._lobby
 
     async def run(self) -> None:
         """Until the player quits, the line dies or the connection is ended."""
