@@ -45,6 +45,8 @@ class NodeMetrics:
         yield GaugeMetricFamily("mud_players", "Players in the game", len(self._world.players))
         yield GaugeMetricFamily("mud_rooms_awake", "Rooms subscribed to", len(self._audience.rooms))
         yield GaugeMetricFamily("mud_outbox_frames", "Frames waiting in all outboxes", depth)
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        yield GaugeMetricFamily("mud_tasks", "Trio tasks alive", tasks)
         yield GaugeMetricFamily("mud_link_up", "1 while events go by way of the broker", int(self._publisher.is_linked))
         yield GaugeMetricFamily("mud_events_awaited", "Events on their way through the broker", self._publisher.awaited)
         yield GaugeMetricFamily("mud_tick_lateness_seconds", "How late the last tick was", self._ticks.lateness_seconds)

@@ -15,7 +15,7 @@ from benchmarks.errors import BenchError
 from benchmarks.machine import machine, machine_line
 from benchmarks.options import Bench, open_bench
 from benchmarks.report import Result, as_json, as_text
-from benchmarks.suites import fanout, join, memory, players, tick, walk
+from benchmarks.suites import fanout, hostile, join, memory, players, tick, walk
 
 SUITES: Final[Mapping[str, ModuleType]] = {
     "fanout": fanout,
@@ -24,6 +24,7 @@ SUITES: Final[Mapping[str, ModuleType]] = {
     "join": join,
     "tick": tick,
     "memory": memory,
+    "hostile": hostile,
 }
 EXIT_MEASURED: Final = 0
 EXIT_FAULTS: Final = 1

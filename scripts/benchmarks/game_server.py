@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,14 +36,19 @@ class GameServer:
 
 
 @contextmanager
-def open_game_server(bench: Bench, world: BenchWorld, tick_seconds: float = LONG_TICK_SECONDS) -> Iterator[GameServer]:
-    """Start `python -m mudserver` with this world; give it when players can connect, end it after the block."""
+def open_game_server(
+    bench: Bench, world: BenchWorld, tick_seconds: float = LONG_TICK_SECONDS, options: Sequence[str] = ()
+) -> Iterator[GameServer]:
+    """Start `python -m mudserver` with this world and these further options; end it after the block.
+
+    Gives the server when players can connect.
+    """
     run_dir = bench.work_dir / f"server-{time.monotonic_ns()}"
     run_dir.mkdir()
     ready_file = run_dir / "ready.json"
     program = ["-m", "mudserver", "--port", "0", "--log-level", "warning", "--tick-seconds", str(tick_seconds)]
     program += ["--data-dir", str(run_dir / "data"), "--world", str(world.write(run_dir / "world"))]
-    program += ["--ready-file", str(ready_file)]
+    program += ["--ready-file", str(ready_file), *options]
     with open_child("mudserver", program, run_dir / "mudserver.err", child_environment()) as child:
         port = _wait_until_ready(child, ready_file)
         broker_pid = child_called("nats-server", child.pid)

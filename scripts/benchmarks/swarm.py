@@ -25,6 +25,7 @@ RECORDED_BYTES_MAX: Final = 4 << 30
 """A recording holds every byte until it is read: past this something is badly wrong."""
 SHOWN_BYTES_MAX: Final = 300
 NAP_SECONDS: Final = 0.005
+PLAY_NAP_SECONDS: Final = 0.001
 
 PING_BYTE: Final = b"\x89"
 PING_PAYLOAD_BYTES_MAX: Final = 8
@@ -236,6 +237,7 @@ class Swarm:
     ) -> Recording:
         """Send by the schedule (sorted by `due`) and record all that comes.
 
+        It looks every `PLAY_NAP_SECONDS`, for the reason given at `count_bytes`; latencies are longer by up to that.
         Goes on for at least `seconds_min`, then until nothing but pings came for `quiet_seconds`, at most
         `drain_seconds_max`.
         """
@@ -260,8 +262,10 @@ class Swarm:
                 if now - told_at > 1.0:
                     told_at = now
                     each_second(now - started_at)
-                until_due = 0.05 if sending is None else max(0.0, started_at + sending.due - now)
-                for fd, _ in self._epoll.poll(min(until_due, 0.05)):
+                ready = self._epoll.poll(0)
+                if not ready:
+                    time.sleep(PLAY_NAP_SECONDS)
+                for fd, _ in ready:
                     link = self._by_fd[fd]
                     chunk = self._receive(link)
                     now = clock()
