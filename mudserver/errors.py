@@ -34,11 +34,11 @@ class MalformedMessage(MudserverError):
 
 
 class ConnectionEnded(MudserverError):
-    """The peer is gone or going; nothing more will come from it. `is_polite`: it said goodbye (close code 1000)."""
+    """The peer is gone or going; nothing more will come from it. `code`: the WebSocket close code, if there is one."""
 
-    def __init__(self, text: str, *, is_polite: bool = False) -> None:
+    def __init__(self, text: str, code: int | None = None) -> None:
         super().__init__(text)
-        self.is_polite = is_polite
+        self.code = code
 
 
 class TooManyFromHere(MudserverError):

@@ -15,7 +15,10 @@ class CloseCode(IntEnum):
 
     NORMAL = 1000
     GOING_AWAY = 1001
+    PROTOCOL = 1002
+    INVALID_DATA = 1007
     POLICY = 1008
+    TOO_BIG = 1009
     ERROR = 1011
     SLOW = 3008
     UNANSWERED = 3010
@@ -38,6 +41,9 @@ HUNG_UP = Close(CloseCode.NORMAL, "you hung up")
 SLOW = Close(CloseCode.SLOW, "slow")
 NO_NAME = Close(CloseCode.POLICY, "no name given in time")
 SHUTDOWN = Close(CloseCode.GOING_AWAY, "the server stops")
+BROKE_PROTOCOL = Close(CloseCode.PROTOCOL, "that is no WebSocket frame")
+INVALID_DATA = Close(CloseCode.INVALID_DATA, "that is no UTF-8")
+TOO_BIG = Close(CloseCode.TOO_BIG, "message too big")
 FLOOD_OF_LINES = Close(CloseCode.POLICY, "too many lines")
 FLOOD_OF_BYTES = Close(CloseCode.POLICY, "too much data")
 FLOOD_OF_PINGS = Close(CloseCode.POLICY, "too many pings")

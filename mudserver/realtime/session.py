@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 
 import trio
@@ -12,15 +12,18 @@ from mudserver.errors import ConnectionEnded, MalformedFrame, TooManyFromHere
 from mudserver.game.events import Notice, Pong, Problem, Reply, Welcome
 from mudserver.game.ids import PlayerId
 from mudserver.realtime.connection import (
+    BROKE_PROTOCOL,
     BROKEN,
     FLOOD_OF_BYTES,
     FLOOD_OF_LINES,
     FLOOD_OF_PINGS,
     FRAGMENTS,
     HUNG_UP,
+    INVALID_DATA,
     NO_NAME,
     QUIT,
     SHUTDOWN,
+    TOO_BIG,
     TOO_MANY_GUESSES,
     Close,
     Connection,
@@ -55,7 +58,13 @@ By what name shall they know you? (Type guest to be anybody.)"""
 ASK_AGAIN = "By what name shall they know you?"
 
 
-LEAVES_AT_ONCE = (QUIT, HUNG_UP, SHUTDOWN, FLOOD_OF_LINES, FLOOD_OF_BYTES, FLOOD_OF_PINGS, FRAGMENTS)
+CLOSE_BY_CODE = {1000: HUNG_UP, 1002: BROKE_PROTOCOL, 1007: INVALID_DATA, 1009: TOO_BIG}
+"""What a close code says of a client. One whose line was lost, or whose page was closed, sends another or none."""
+
+LEAVES_AT_ONCE = (
+    *(QUIT, HUNG_UP, SHUTDOWN),
+    *(BROKE_PROTOCOL, INVALID_DATA, TOO_BIG, FLOOD_OF_LINES, FLOOD_OF_BYTES, FLOOD_OF_PINGS, FRAGMENTS),
+)
 """Ends after which nobody waits for the player to come back: they chose to go, or were shown the door."""
 
 _CLOSES = {Flood.BYTES: FLOOD_OF_BYTES, Flood.PINGS: FLOOD_OF_PINGS, Flood.FRAGMENTS: FRAGMENTS}
@@ -143,12 +152,13 @@ class Sessions:
 
 async def _say_farewell(stream: PlayerStream, websocket: WebSocket, connection: Connection, limits: Limits) -> None:
     """Sends what still waits and closes, but not for long."""
+    websocket.stop_reading()
     close = connection.ended or QUIT
-    with trio.move_on_after(limits.close_seconds_max):
-        try:
-            await connection.finish()
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
-            return
+    with (
+        suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError),
+        trio.move_on_after(limits.close_seconds_max),
+    ):
+        await connection.finish()
         await websocket.close(close.code, close.reason)
         await stream.see_off()
 
@@ -210,8 +220,8 @@ class Visit:
             while True:
                 await self._take_message()
         except ConnectionEnded as ended:
-            if ended.is_polite:
-                self.connection.end(HUNG_UP)
+            if ended.code in CLOSE_BY_CODE:
+                self.connection.end(CLOSE_BY_CODE[ended.code])
         finally:
             self._part()
 

@@ -5,6 +5,7 @@ speaks plain HTTP deserves a short answer.
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import parse_qs, urlsplit
@@ -42,8 +43,9 @@ class RequestHead:
 
     @property
     def wants_websocket(self) -> bool:
-        upgrades = [word.lower() for word in self.tokens("upgrade")]
-        return "websocket" in upgrades and "upgrade" in [word.lower() for word in self.tokens("connection")]
+        # Nothing beside it: wsproto would not answer "h2c, websocket", and the handshake would hang.
+        words = [word.lower() for word in self.tokens("connection")]
+        return self.header("upgrade").strip().lower() == "websocket" and "upgrade" in words
 
 
 async def read_request_head(stream: PlayerStream, bytes_max: int) -> RequestHead:
@@ -51,11 +53,11 @@ async def read_request_head(stream: PlayerStream, bytes_max: int) -> RequestHead
 
     Answers and raises HandshakeRefused for what is no HTTP request, or one over `bytes_max`.
     """
-    received = b""
+    received = b""  # what begins with no letter is no HTTP method: a TLS hello, most likely
     while not re.search(rb"\r?\n\r?\n", received):
         if len(received) >= bytes_max:
             await refuse(stream, 431, f"The request head is over {bytes_max} bytes.")
-        if len(received) > 16 and b"\n" not in received and b" " not in received[:16]:
+        if received and not received[:1].isalpha():
             await refuse(stream, 400, "This is a MUD server; it speaks WebSocket.")
         data = await stream.receive_some(min(4096, bytes_max - len(received)))
         if not data:
@@ -104,7 +106,7 @@ def response(status: int, text: str, *, headers: str = "", content_type: str = A
 
 async def refuse(stream: PlayerStream, status: int, text: str, *, headers: str = "") -> NoReturn:
     """Answers a stranger in plain HTTP and raises HandshakeRefused."""
-    await stream.send_all(response(status, text, headers=headers))
-    with trio.move_on_after(LINGER_SECONDS):
+    with suppress(trio.BrokenResourceError, trio.ClosedResourceError), trio.move_on_after(LINGER_SECONDS):
+        await stream.send_all(response(status, text, headers=headers))
         await stream.see_off()
     raise HandshakeRefused(f"answered {status}: {text}")

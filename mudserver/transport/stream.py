@@ -11,8 +11,8 @@ from contextlib import suppress
 
 import trio
 
-RECEIVE_BYTES = 4096
-"""What one read takes at most: a line is a few dozen bytes."""
+RECEIVE_BYTES = 1024
+"""What one read takes at most: a line is a few dozen bytes, and what a stranger sends is parsed in small bites."""
 
 
 class PlayerStream(trio.abc.Stream):

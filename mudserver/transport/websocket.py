@@ -5,11 +5,12 @@ Frames to the player do not pass through here: whoever writes puts them straight
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from enum import Enum, auto
 
 import trio
 import trio_websocket
+from wsproto.connection import ConnectionState
 from wsproto.utilities import ProtocolError
 
 from mudserver.config import Limits
@@ -17,21 +18,15 @@ from mudserver.errors import ConnectionEnded, HandshakeRefused
 from mudserver.transport.buckets import TokenBucket
 from mudserver.transport.http import RequestHead, read_request_head, refuse
 from mudserver.transport.stream import PlayerStream
+from mudserver.wire.frames import close_frame
 
 logging.getLogger("trio-websocket").setLevel(logging.WARNING)
 
 SubprotocolChoice = Callable[[list[str]], str | None]
 """Picks one of the subprotocols a client offers, most wanted first; None if none is known."""
 
-_FLOOD_PAUSE_SECONDS = 0.1
-"""Between two reads from a client that sends too much."""
-
 HeadCheck = Callable[[RequestHead], tuple[int, str] | None]
 """Judges a WebSocket request: None lets it in, else an HTTP status and a sentence for the client."""
-
-
-CODE_OF_A_GOODBYE = 1000
-"""Sent by a client whose person hung up; one that lost the line or whose page was closed sends another, or nothing."""
 
 
 class Flood(Enum):
@@ -51,34 +46,48 @@ class WebSocket:
     def __init__(
         self,
         connection: trio_websocket.WebSocketConnection,
-        stream: "_GuardedStream",
+        reader: trio.CancelScope,
+        guarded: "_GuardedStream",
+        stream: PlayerStream,
         head: RequestHead,
         subprotocol: str | None,
     ) -> None:
         self._connection = connection
+        self._reader = reader
+        self._guarded = guarded
         self._stream = stream
         self.head = head
         self.subprotocol = subprotocol
         # trio-websocket keeps the pieces of an unfinished message in a list, and counts only their bytes.
-        stream.fragments = lambda: len(connection._message_parts)
+        guarded.fragments = lambda: len(connection._message_parts)
 
     def tell_floods_to(self, on_flood: Callable[[Flood], None]) -> None:
         """Has `on_flood` called, at each read or pong too many."""
-        self._stream.on_flood = on_flood
+        self._guarded.on_flood = on_flood
 
     async def receive(self) -> str | bytes:
-        """The next message. Raises ConnectionEnded."""
+        """The next message. Raises ConnectionEnded.
+
+        Its code is the client's own, or 1002, 1007 or 1009 for a client that broke the protocol.
+        """
         try:
             return await self._connection.get_message()
         except trio_websocket.ConnectionClosed as closed:
-            polite = closed.reason is not None and closed.reason.code == CODE_OF_A_GOODBYE
-            raise ConnectionEnded(f"closed: {closed.reason}", is_polite=polite) from None
+            code = closed.reason.code if closed.reason is not None else None
+            raise ConnectionEnded(f"closed: {closed.reason}", code) from None
+
+    def stop_reading(self) -> None:
+        """From here on nobody but the caller uses the stream; a flood costs nothing any more."""
+        self._reader.cancel()
 
     async def close(self, code: int, reason: str) -> None:
-        """Says goodbye and waits for the answer; the caller sets the deadline. Never raises."""
-        # Whatever state it was in, the stream is closed next.
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, ProtocolError):
-            await self._connection.aclose(code, reason)
+        """Sends the last frame, if none was sent yet. Call `stop_reading` first; the caller sets the deadline.
+
+        Not by trio-websocket: its own way waits for a lock that an answer to a ping may hold, and sends nothing at all
+        to those who broke the protocol. Raises trio.BrokenResourceError or trio.ClosedResourceError.
+        """
+        is_open = self._connection._wsproto.state is ConnectionState.OPEN
+        await self._stream.send_all(close_frame(code, reason) if is_open else b"")
 
 
 @asynccontextmanager
@@ -94,6 +103,13 @@ async def open_websocket_nursery() -> AsyncIterator[trio.Nursery]:
             nursery.cancel_scope.cancel()
     except* (trio_websocket.ConnectionClosed, ProtocolError, UnicodeError) as errors:
         raise ConnectionEnded(f"the client broke the protocol: {errors.exceptions[0]!a}") from None
+
+
+async def _hold_reader(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """A nursery for trio-websocket's reader alone, so that it can be stopped while the session goes on."""
+    async with trio.open_nursery() as nursery:
+        task_status.started(nursery)
+        await trio.sleep_forever()
 
 
 async def accept_websocket(
@@ -119,13 +135,14 @@ async def accept_websocket(
             subprotocol = choose(offered)
             if offered and subprotocol is None:
                 await refuse(stream, 400, "None of the subprotocols you offer is known here.")
+            reader: trio.Nursery = await nursery.start(_hold_reader)
             request = await trio_websocket.wrap_server_stream(
-                nursery, guarded, max_message_size=limits.message_bytes_max, receive_buffer_size=None
+                reader, guarded, max_message_size=limits.message_bytes_max, receive_buffer_size=None
             )
             connection = await request.accept(subprotocol=subprotocol)
     except (trio.BrokenResourceError, trio.ClosedResourceError, trio_websocket.ConnectionClosed):
         raise HandshakeRefused("gone during the handshake") from None
-    return WebSocket(connection, guarded, head, subprotocol)
+    return WebSocket(connection, reader.cancel_scope, guarded, stream, head, subprotocol)
 
 
 async def _answer_plain_http(stream: PlayerStream, head: RequestHead) -> None:
@@ -172,8 +189,7 @@ class _GuardedStream(trio.abc.Stream):
         if self.fragments() > self._limits.fragments_max:
             self._report(Flood.FRAGMENTS)
         if self._flooded:
-            # The connection is being closed; until it is, the flood shall cost next to nothing.
-            await trio.sleep(_FLOOD_PAUSE_SECONDS)
+            await trio.sleep_forever()  # the connection is being closed; not another byte is worth reading
         data = await self._stream.receive_some(max_bytes)
         now = self._stream.last_heard
         if not self._bytes.take(now, len(data)) or not self._reads.take(now):
@@ -193,4 +209,5 @@ class _GuardedStream(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        # Whoever owns the stream closes it: trio-websocket would, before a client was told why.
+        await trio.lowlevel.checkpoint()

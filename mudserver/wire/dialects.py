@@ -23,6 +23,10 @@ TEXT_COLUMNS = 78
 """Width to which prose is wrapped for text clients: a terminal of 80 columns."""
 
 
+NAMES_SHOWN_MAX = 30
+"""How many of those who are here a text client is shown by name: six lines; a crowd would take the screen away."""
+
+
 @dataclass(frozen=True, slots=True)
 class JsonDialect:
     """One JSON envelope in each frame."""
@@ -309,6 +313,8 @@ def room_in_words(view: e.RoomView, *, colour: bool = False) -> str:
         for name in view.occupants
         if name != view.viewer
     ]
+    if len(others) > NAMES_SHOWN_MAX:
+        others[NAMES_SHOWN_MAX:] = [f"and {len(others) - NAMES_SHOWN_MAX} others"]
     if others:
         parts.append(_painted(_wrapped(f"Also here: {', '.join(others)}."), _GREEN, dialect))
     return "\n".join(parts)
