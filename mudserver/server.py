@@ -102,6 +102,11 @@ class Node:
         self._registry.register(self.metrics)
         self.is_stopping = False
 
+    def show_what_is_on_its_way(self) -> None:
+        """Everything said so far reaches this node's players now; its copies from the broker are late ones then."""
+        self.publisher.hand_out_awaited()
+        self.audience.deliver_waiting()
+
     def pages(self) -> Pages:
         """What the admin port answers."""
         return {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics_page}
@@ -196,6 +201,8 @@ async def _serve_until(stop: _Stop, config: Config, announce: Callable[[Ready], 
         async with trio.open_nursery() as root:
             await root.start(node.run)
             root.start_soon(serve_admin, admin_listening, node.pages(), config.limits)
+            if admin_listening:
+                logger.info("admin pages at http://%s:%d/healthz", *admin_listening[0].getsockname()[:2])
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as acceptor:
                     accept = (listening, node.sessions.run_session, connections, connections_max)
@@ -211,6 +218,7 @@ async def _serve_until(stop: _Stop, config: Config, announce: Callable[[Ready], 
                     acceptor.cancel_scope.cancel()
                 # From here on nobody comes in; those who are here hear why, and have a little time to go.
                 node.is_stopping = True
+                node.show_what_is_on_its_way()
                 node.sessions.end_all(SHUTDOWN, FAREWELL)
                 node.manager.sign_out_absent()
                 connections.cancel_scope.deadline = trio.current_time() + config.limits.grace_seconds

@@ -63,12 +63,25 @@ class EmbeddedBroker:
     async def start(self) -> None:
         """Starts the broker and waits until it listens. Raises StartupError."""
         config = self._directory / "nats-server.conf"
-        _write_private(config, self._configuration())
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)  # somebody may have cleaned up
+            _write_private(config, self._configuration())
+            self._launch(config)
+        except OSError as error:
+            raise StartupError(f"The embedded nats-server cannot be started: {error}.") from None
+        assert self._process is not None
+        try:
+            await self._wait_for_port(self._process)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _launch(self, config: Path) -> None:
         command = [str(self._binary), "--config", str(config), "--ports_file_dir", str(self._directory)]
         with (self._directory / "nats-server.log").open("ab") as log:
             # Popen and not trio's open_process: that forks in a worker thread, and the kernel would kill the broker
             # together with that thread ten seconds later.
-            self._process = subprocess.Popen(  # noqa: ASYNC220 - it only forks
+            self._process = subprocess.Popen(
                 [sys.executable, "-S", "-E", "-c", _STARTER, str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -76,11 +89,6 @@ class EmbeddedBroker:
                 start_new_session=True,  # Ctrl-C is for us; the broker goes last
             )
         _write_private(self._directory / "nats-server.pid", str(self._process.pid))
-        try:
-            await self._wait_for_port(self._process)
-        except BaseException:
-            self.kill()
-            raise
 
     async def _wait_for_port(self, process: subprocess.Popen[bytes]) -> None:
         # Only the file with our pid in its name counts: a killed broker leaves its own behind.

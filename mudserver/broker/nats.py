@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 READ_BYTES = 64 * 1024
 """What one read takes from the broker: some two hundred messages."""
 
+FIRST_PAUSE_SECONDS = 0.05
+"""Before the next attempt after a link that had been good; then twice as long each time."""
+
 FIRST_SUBSCRIPTION = 1000
 """Our subscriptions' numbers begin here; nats-py, should it ever subscribe to anything itself, begins at 1."""
 
@@ -96,8 +99,10 @@ class NatsBroker:
         self._url = url
         self._node = node
         self._limits = limits
-        # Outside "prefix.>": whoever listens to the game hears only the game.
+        # Heartbeats go outside "prefix.>": whoever listens to the game hears only the game. But the first word on a
+        # link goes inside, to prove that we may speak and hear there.
         self._heartbeat_subject = f"{prefix}-link.{node}"
+        self._probe_subject = f"{prefix}.link.{node}"
         self._wanted: dict[str, None] = {}
         self._put, self.incoming = trio.open_memory_channel[Incoming](limits.incoming_messages_max)
         self._link: _Link | None = None
@@ -135,9 +140,10 @@ class NatsBroker:
         """One link after the other, with pauses; the first must come in time. Runs in asyncio."""
         first_deadline = time.monotonic() + self._limits.link_first_seconds_max
         ever_up = False
-        pause = 0.05
+        pause = FIRST_PAUSE_SECONDS
         while True:
-            link = _Link(self._url(), self._node, self._heartbeat_subject, list(self._wanted), self._put, self._limits)
+            subjects = (self._heartbeat_subject, self._probe_subject)
+            link = _Link(self._url(), self._node, subjects, list(self._wanted), self._put, self._limits)
             try:
                 # Orders put from here on go to this link, behind the subscriptions it begins with.
                 self._link = link
@@ -145,8 +151,10 @@ class NatsBroker:
                 if not ever_up:
                     ever_up = True
                     started()
-                pause = 0.05
+                opened_at = time.monotonic()
                 reason = await link.wait_lost()
+                if time.monotonic() - opened_at > self._limits.link_silence_seconds_max:
+                    pause = FIRST_PAUSE_SECONDS  # it was no flapping
             except _LinkFailed as error:
                 reason = str(error)
             finally:
@@ -186,14 +194,14 @@ class _Link:
         self,
         url: str,
         node: str,
-        heartbeat_subject: str,
+        own_subjects: tuple[str, str],
         subjects: list[str],
         put: trio.MemorySendChannel[Incoming],
         limits: Limits,
     ) -> None:
         self._url = url
         self._node = node
-        self._heartbeat_subject = heartbeat_subject
+        self._heartbeat_subject, self._probe_subject = own_subjects
         self._put = put
         self._limits = limits
         self._client = _Client(self._on_message)
@@ -208,8 +216,9 @@ class _Link:
         self._last_echo = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self.was_up = False
-        for subject in (heartbeat_subject, *subjects):
+        for subject in (*own_subjects, *subjects):
             self.subscribe(subject)
+        self.publish(self._probe_subject, b"{}")
 
     # What Trio code reaches only puts; `run_wire` writes all that was put in a scheduler pass at once.
 
@@ -388,6 +397,7 @@ class _Link:
     def _on_message(self, subject: str, payload: bytes) -> None:
         if subject == self._heartbeat_subject:
             self._last_echo = self._loop.time()
+        elif subject == self._probe_subject:
             self._echoed.set()
         else:
             self._deliver(Message(subject, payload))

@@ -32,6 +32,11 @@ class Audience:
         """Frames that all channels have put into outboxes so far."""
         return self._past_deliveries + sum(each.deliveries for each in (self.everywhere, *self.rooms.values()))
 
+    def deliver_waiting(self) -> None:
+        """Delivers at once what waits in any channel: the server stops."""
+        for channel in (self.everywhere, *self.rooms.values()):
+            channel.deliver_waiting()
+
     def route(self, event: Event) -> None:
         """Hands an event to whoever hears it here; to nobody, if nobody does."""
         match event.to:

@@ -17,7 +17,7 @@ from mudserver.game.events import Event
 from mudserver.realtime.audience import Audience
 from mudserver.realtime.histogram import Histogram
 from mudserver.realtime.stamps import Stamps
-from mudserver.wire.envelope import Stamped, encode_payload, event_type_of
+from mudserver.wire.envelope import Stamped, encode_payload, encode_place, event_type_of
 from mudserver.wire.subjects import Subjects
 
 logger = logging.getLogger(__name__)
@@ -82,8 +82,8 @@ class EventPublisher:
             self._report_failure(event_type, str(error))
             return
         if len(payload) > self._limits.bus_payload_bytes_max:
-            self._report_failure(event_type, f"its payload has {len(payload)} bytes")
-            return
+            self._report_failure(event_type, f"its payload has {len(payload)} bytes; only this node's players see it")
+            payload = encode_place(stamped)
         if self._audience.hears(event):
             self._awaited[stamped.sequence_number] = (event, trio.current_time())
         self._broker.publish_nowait(subject, payload)
@@ -102,6 +102,10 @@ class EventPublisher:
     def link_lost(self) -> int:
         """From here on events go to this node's players only, those still on their way first; returns their number."""
         self._linked = False
+        return self.hand_out_awaited()
+
+    def hand_out_awaited(self) -> int:
+        """Shows this node's players what is still on its way; returns how many events. Their copies come too late."""
         stranded = [event for event, _ in self._awaited.values()]
         self._awaited.clear()
         for event in stranded:
@@ -114,4 +118,4 @@ class EventPublisher:
 
     def _report_failure(self, event_type: str, why: str) -> None:
         self.failures += 1
-        logger.error("an event %s could not be published: %s", event_type, ascii(why))
+        logger.warning("an event %s could not be published: %s", event_type, ascii(why))

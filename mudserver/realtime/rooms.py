@@ -42,7 +42,7 @@ class Channel:
         try:
             self._send.send_nowait(posted)
         except trio.WouldBlock:
-            self._deliver_waiting()
+            self.deliver_waiting()
             self._deliver([posted])
         self._posted.set()
 
@@ -50,7 +50,7 @@ class Channel:
         """Delivers until cancelled."""
         while True:
             await self._wait_for_events()
-            self._deliver_waiting()
+            self.deliver_waiting()
 
     async def _wait_for_events(self) -> None:
         # Not by receive(): a task that waits there is handed the event outside the channel, where `post` could not
@@ -58,7 +58,8 @@ class Channel:
         await self._posted.wait()
         self._posted = trio.Event()
 
-    def _deliver_waiting(self) -> None:
+    def deliver_waiting(self) -> None:
+        """Delivers what is in the channel now."""
         while waiting := self._waiting():
             self._deliver(waiting)
 
@@ -148,7 +149,7 @@ class RoomChannel(Channel):
         while True:
             with trio.move_on_after(linger_seconds) if not self._listeners else nullcontext():
                 await self._wait_for_events()
-                self._deliver_waiting()
+                self.deliver_waiting()
                 continue
             if not is_inhabited(self.room_id):
                 return

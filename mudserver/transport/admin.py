@@ -38,7 +38,7 @@ async def _answer(pages: Pages, limits: Limits, stream: PlayerStream, _peer: str
         if head.method not in ("GET", "HEAD"):
             await refuse(stream, 405, "Only GET is answered here.", headers="Allow: GET\r\n")
         if head.path not in pages:
-            await refuse(stream, 404, f"There are {', '.join(pages)}.")
+            await refuse(stream, 404, f"There are {', '.join(pages)}.", method=head.method)
         page = pages[head.path]()
-        await stream.send_all(response(page.status, page.text, content_type=page.content_type))
+        await stream.send_all(response(page.status, page.text, content_type=page.content_type, method=head.method))
         await stream.see_off()

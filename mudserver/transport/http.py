@@ -94,19 +94,24 @@ _REASONS |= {426: "Upgrade Required", 429: "Too Many Requests", 431: "Request He
 _REASONS |= {503: "Service Unavailable"}
 
 
-def response(status: int, text: str, *, headers: str = "", content_type: str = ANSWER_TYPE) -> bytes:
-    """A whole HTTP/1.1 response that closes the connection. `headers` are further lines, each with its line end."""
+def response(
+    status: int, text: str, *, headers: str = "", content_type: str = ANSWER_TYPE, method: str = "GET"
+) -> bytes:
+    """A whole HTTP/1.1 response that closes the connection; to HEAD, one without its body.
+
+    `headers` are further lines, each with its line end.
+    """
     body = text.encode() + b"\n"
     head = (
         f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {content_type}\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\nCache-Control: no-store\r\n{headers}\r\n"
     )
-    return head.encode("ascii") + body
+    return head.encode("ascii") + (b"" if method == "HEAD" else body)
 
 
-async def refuse(stream: PlayerStream, status: int, text: str, *, headers: str = "") -> NoReturn:
+async def refuse(stream: PlayerStream, status: int, text: str, *, headers: str = "", method: str = "GET") -> NoReturn:
     """Answers a stranger in plain HTTP and raises HandshakeRefused."""
     with suppress(trio.BrokenResourceError, trio.ClosedResourceError), trio.move_on_after(LINGER_SECONDS):
-        await stream.send_all(response(status, text, headers=headers))
+        await stream.send_all(response(status, text, headers=headers, method=method))
         await stream.see_off()
     raise HandshakeRefused(f"answered {status}: {text}")

@@ -157,14 +157,15 @@ async def _answer_plain_http(stream: PlayerStream, head: RequestHead) -> None:
     if head.method not in ("GET", "HEAD"):
         await refuse(stream, 405, "This is a MUD server; it speaks WebSocket.", headers="Allow: GET\r\n")
     if head.path == "/healthz":
-        await refuse(stream, 200, "ok")
+        await refuse(stream, 200, "ok", method=head.method)
     if head.path != "/":
-        await refuse(stream, 404, "There is nothing here but a MUD, at / by WebSocket.")
+        await refuse(stream, 404, "There is nothing here but a MUD, at / by WebSocket.", method=head.method)
     await refuse(
         stream,
         426,
         "This is a MUD server. Connect with a WebSocket client, for example: websocat ws://<this address>/",
         headers="Upgrade: websocket\r\n",
+        method=head.method,
     )
 
 

@@ -47,7 +47,7 @@ class _Written(msgspec.Struct, frozen=True):
     event_type: str
     timestamp: str
     sequence_number: int
-    data: e.Fact
+    data: e.Fact | None
     metadata: Metadata
 
 
@@ -95,6 +95,13 @@ def encode_payload(stamped: Stamped) -> bytes:
     return _encoder.encode(
         _Written(_EVENT_TYPES[type(event.fact)], stamped.timestamp, stamped.sequence_number, event.fact, metadata)
     )
+
+
+def encode_place(stamped: Stamped) -> bytes:
+    """A payload that only holds the place of an event too large to travel: our own node knows it by its number."""
+    metadata = Metadata(stamped.node, SCHEMA)
+    event_type = _EVENT_TYPES[type(stamped.event.fact)]
+    return _encoder.encode(_Written(event_type, stamped.timestamp, stamped.sequence_number, None, metadata))
 
 
 def open_payload(payload: bytes) -> Opened:

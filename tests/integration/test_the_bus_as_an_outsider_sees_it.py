@@ -251,13 +251,23 @@ async def test_a_malformed_message_reaches_nobody_and_stops_nothing(
 ) -> None:
     await publish(outsider, subject, content)
     await publish(outsider, "mud.room.hall.chat_message", stranger_says("Stranger says: marker"))
-    await publish(outsider, "mud.global.game_tick", changed(event_type="game_tick", data=TICK))
+    come = {"player_id": "stranger-1", "player_name": "Stranger"}
+    await publish(outsider, "mud.global.player_entered_game", changed(event_type="player_entered_game", data=come))
 
     assert await alice.see("marker") == ["Stranger says: marker"]
-    heard = await carol.hear("game_tick", mythos_clock="05:00")
+    heard = await carol.hear("player_entered_game", player_name="Stranger")
     assert types_of(heard) == ["chat_message"]
     await alice.type("say still here")
     await carol.hear("chat_message", message="Alice says: still here")
+
+
+async def test_players_feel_the_ticks_of_their_own_node_and_no_others(carol: JsonPlayer, outsider: Outsider) -> None:
+    await publish(outsider, "mud.global.game_tick", changed(event_type="game_tick", data=TICK))
+    come = {"player_id": "stranger-1", "player_name": "Stranger"}
+    await publish(outsider, "mud.global.player_entered_game", changed(event_type="player_entered_game", data=come))
+
+    heard = await carol.hear("player_entered_game", player_name="Stranger")
+    assert "05:00" not in [each["data"].get("mythos_clock") for each in heard]
 
 
 async def test_an_outsider_cannot_speak_for_a_player_of_this_server(

@@ -94,7 +94,7 @@ async def test_a_room_is_subscribed_before_the_arrival_in_it_is_published(
     assert ("chat_message", "Bob says: here I am") in alice.new_events()
 
 
-async def test_a_payload_that_cannot_be_written_or_is_too_large_is_counted_and_never_raised(
+async def test_what_cannot_be_written_is_counted_and_what_is_too_large_is_shown_to_this_nodes_players_alone(
     autojump_clock: MockClock, play: Play, alice: SeatedPlayer, bob: SeatedPlayer, caplog: pytest.LogCaptureFixture
 ) -> None:
     publisher = play.node.publisher
@@ -104,8 +104,8 @@ async def test_a_payload_that_cannot_be_written_or_is_too_large_is_counted_and_n
     await play.settle()
     assert publisher.failures == 2
     assert publisher.awaited == 0
-    assert bob.new() == []
-    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
+    assert bob.new_events() == [("chat_message", "x" * 70_000)]
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
 
 
 # --- the link -----------------------------------------------------------------------------------------------------
