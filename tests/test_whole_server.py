@@ -134,13 +134,17 @@ async def test_a_message_too_large_ends_that_connection_alone(
 async def test_two_players_meet_and_talk(
     autojump_clock: MockClock, play: Play, alice: TextPlayer, bob: TextPlayer
 ) -> None:
+    """One room, one player and the world are three streams; order holds within each, so each has its turn here."""
     await alice.hears("Bob enters the room.")
-    await alice.send("'hello\n:waves\ntell bob psst")
+    await alice.send("'hello\n:waves")
+    await play.settle()
+    await alice.send("tell bob psst")
     await play.settle()
     assert bob.new() == ["Alice says: hello\r\n", "Alice waves\r\n", "Alice tells you: psst\r\n"]
     assert alice.new() == ["You say: hello\r\n", "Alice waves\r\n", "You tell Bob: psst\r\n"]
-    await bob.send("reply what?\nn\nshout hey")
-    await play.settle()
+    for line in ("reply what?", "n", "shout hey"):
+        await bob.send(line)
+        await play.settle()
     assert alice.new() == ["Bob tells you: what?\r\n", "Bob leaves the room, heading north.\r\n", "Bob shouts: hey\r\n"]
 
 
