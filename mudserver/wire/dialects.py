@@ -5,7 +5,7 @@ A dialect is a value: two connections with equal dialects get the very same byte
 
 import textwrap
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, assert_never
 
 import msgspec
@@ -328,7 +328,10 @@ def _painted(text: str, colour: str, dialect: TextDialect) -> str:
 
 def _wrapped(text: str) -> str:
     """Long lines broken at TEXT_COLUMNS; lines that fit are left as they are, their spacing too."""
-    return "\n".join(
-        line if len(line) <= TEXT_COLUMNS else "\n".join(textwrap.wrap(line, TEXT_COLUMNS, break_on_hyphens=False))
-        for line in text.split("\n")
-    )
+    return "\n".join(line if len(line) <= TEXT_COLUMNS else _wrapped_line(line) for line in text.split("\n"))
+
+
+@lru_cache(maxsize=4096)
+def _wrapped_line(line: str) -> str:
+    # Kept, because wrapping a room's description takes longer than everything else about showing the room.
+    return "\n".join(textwrap.wrap(line, TEXT_COLUMNS, break_on_hyphens=False))
