@@ -15,7 +15,7 @@ from tests.players import JsonPlayer, Play, TextPlayer, open_play
 settings.register_profile("mudserver", max_examples=100, deadline=None, database=None)
 settings.load_profile("mudserver")
 
-MOCKED_CLOCK_SECONDS_MAX = 30
+MOCKED_CLOCK_SECONDS_MAX = 120
 """Real seconds for one test on the mocked clock: tasks that keep waking each other would stop that clock for ever."""
 
 

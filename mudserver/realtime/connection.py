@@ -8,6 +8,7 @@ import trio
 
 from mudserver.config import Limits
 from mudserver.transport.stream import PlayerStream
+from mudserver.wire.frames import PING_FRAME
 
 
 class CloseCode(IntEnum):
@@ -69,6 +70,7 @@ class Connection:
         self._frames: deque[bytes] = deque()
         self._bytes = 0
         self._dropped = 0
+        self._is_ping_due = False
         self._wake = trio.Event()
         self.pinged_at: float | None = None
         """When a ping was sent that waits for an answer (trio's clock, seconds)."""
@@ -96,11 +98,29 @@ class Connection:
 
     def flush_nowait(self) -> None:
         """Writes what waits, as far as the socket takes it without waiting."""
-        if self._frames and self._stream.offer(self._frames[0] if len(self._frames) == 1 else b"".join(self._frames)):
-            self._frames.clear()
-            self._bytes = 0
-        if self._frames or self._stream.is_behind:
+        if (self._frames or self._is_ping_due) and self._stream.offer(self._joined()):
+            self._clear()
+        if self._frames or self._is_ping_due or self._stream.is_behind:
             self._wake.set()
+
+    def ping(self) -> None:
+        """Asks the client for a sign of life. No frame of the screen's: it does not count as one that is unsent."""
+        self._is_ping_due = True
+        self.flush_nowait()
+
+    def discard(self) -> int:
+        """Throws away what waits; returns how many of the frames offered last were never written."""
+        unsent = len(self._frames) + self._dropped
+        self._clear()
+        return unsent
+
+    def _joined(self) -> bytes:
+        return b"".join((*self._frames, PING_FRAME)) if self._is_ping_due else b"".join(self._frames)
+
+    def _clear(self) -> None:
+        self._frames.clear()
+        self._bytes = 0
+        self._is_ping_due = False
 
     def end(self, close: Close) -> None:
         """Ends the connection for this reason; the first reason counts. A slow reader's outbox is thrown away."""
@@ -109,8 +129,7 @@ class Connection:
         self.ended = close
         if close is SLOW:
             self._dropped = len(self._frames)
-            self._frames.clear()
-            self._bytes = 0
+            self._clear()
         self.scope.cancel()
 
     @property
@@ -122,11 +141,6 @@ class Connection:
     def outbox_depth(self) -> int:
         """Frames that wait."""
         return len(self._frames)
-
-    @property
-    def unsent(self) -> int:
-        """How many of the frames offered last were never written."""
-        return len(self._frames) + self._dropped
 
     async def run_sender(self) -> None:
         """The send task: writes what the socket did not take at once. Ends the connection if that takes too long."""
@@ -149,9 +163,8 @@ class Connection:
         # At least once: there may be nothing left but the end of a frame, which the stream keeps. Whether the stream
         # is behind is no question to ask here, where somebody else may be sending: two would ask in turns for ever.
         while True:
-            joined = b"".join(self._frames)
-            self._frames.clear()
-            self._bytes = 0
+            joined = self._joined()
+            self._clear()
             with trio.fail_after(self._limits.write_seconds_max):
                 await self._stream.send_all(joined)
             if not self._frames:

@@ -16,7 +16,7 @@ from mudserver.realtime.audience import Audience
 from mudserver.realtime.connection import QUIT, TAKEN_OVER, Connection
 from mudserver.realtime.event_publisher import EventPublisher
 from mudserver.realtime.nats_message_handler import NATSMessageHandler
-from mudserver.realtime.screen import Screen
+from mudserver.realtime.screen import Screen, make_frame
 from mudserver.realtime.stamps import Stamps
 from mudserver.wire.dialects import Dialect, TextDialect, text_dialect
 
@@ -73,8 +73,10 @@ class ConnectionManager:
         screen = self._audience.screens[player_id]
         if screen.connection is not None:
             before = screen.connection
-            screen.show(Notice(TAKEN_OVER_TEXT))
             screen.detach()
+            # To the old connection alone: what is remembered of the screen is for the new one.
+            if (notice := make_frame(screen.dialect, Notice(TAKEN_OVER_TEXT), self._stamps)) is not None:
+                before.send_nowait(notice.data)
             before.end(TAKEN_OVER)
         if isinstance(dialect, TextDialect) and isinstance(screen.dialect, TextDialect):
             dialect = screen.dialect  # with the colours and ticks the player had chosen

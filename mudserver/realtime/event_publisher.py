@@ -13,7 +13,7 @@ import trio
 
 from mudserver.broker.base import Broker
 from mudserver.config import Limits
-from mudserver.game.events import Event
+from mudserver.game.events import Address, Event
 from mudserver.realtime.audience import Audience
 from mudserver.realtime.histogram import Histogram
 from mudserver.realtime.stamps import Stamps
@@ -94,6 +94,15 @@ class EventPublisher:
         if event is not None:
             self.latency.observe(trio.current_time() - published_at)
         return event
+
+    def awaits(self, to: Address) -> bool:
+        """Whether an event to that address is on its way through the broker."""
+        return any(event.to == to for event, _ in self._awaited.values())
+
+    def forget(self, to: Address) -> None:
+        """Nobody here will hear what is on its way to that address; it needs no receipt any more."""
+        for number in [number for number, (event, _) in self._awaited.items() if event.to == to]:
+            del self._awaited[number]
 
     def link_up(self) -> None:
         """From here on events go by way of the broker."""

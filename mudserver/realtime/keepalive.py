@@ -5,7 +5,6 @@ import trio
 from mudserver.config import Limits
 from mudserver.realtime.connection import UNANSWERED
 from mudserver.realtime.session import Sessions
-from mudserver.wire.frames import PING_FRAME
 
 
 async def run_keepalive(sessions: Sessions, limits: Limits) -> None:
@@ -21,7 +20,6 @@ async def run_keepalive(sessions: Sessions, limits: Limits) -> None:
             if connection.pinged_at is None:
                 if now - connection.last_heard >= limits.ping_after_seconds:
                     connection.pinged_at = now
-                    connection.offer(PING_FRAME)
-                    connection.flush_nowait()
+                    connection.ping()
             elif now - connection.pinged_at >= limits.pong_seconds_max:
                 connection.end(UNANSWERED)

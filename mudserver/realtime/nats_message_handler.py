@@ -8,7 +8,7 @@ import trio
 from mudserver.broker.base import Broker, LinkLost, LinkUp, Message
 from mudserver.config import Limits
 from mudserver.errors import MalformedMessage
-from mudserver.game.events import GameTick, Notice
+from mudserver.game.events import GameTick, InRoom, Notice, ToPlayer
 from mudserver.game.ids import PlayerId, RoomId
 from mudserver.game.world import World
 from mudserver.realtime.audience import Audience
@@ -71,15 +71,21 @@ class NATSMessageHandler:
         self._rooms.start_soon(self._run_room, self._audience.open_room(room_id))
 
     async def _run_room(self, room: RoomChannel) -> None:
-        await room.run_until_asleep(self._limits.room_linger_seconds, self._world.is_inhabited)
+        await room.run_until_asleep(self._limits.room_linger_seconds, self._is_needed)
         self._audience.close_room(room.room_id)
         self._broker.unsubscribe_nowait(self._subjects.of_room(room.room_id))
+
+    def _is_needed(self, room_id: RoomId) -> bool:
+        """Whether somebody is in the room, or an event of ours has not come back to it yet."""
+        return self._world.is_inhabited(room_id) or self._publisher.awaits(InRoom(room_id))
 
     def host(self, player_id: PlayerId) -> None:
         """Listens for what is told to this player alone."""
         self._broker.subscribe_nowait(self._subjects.of_player(player_id))
 
     def unhost(self, player_id: PlayerId) -> None:
+        """The player is gone, and whatever they are still told with them."""
+        self._publisher.forget(ToPlayer(player_id))
         self._broker.unsubscribe_nowait(self._subjects.of_player(player_id))
 
     def _receive(self, subject: str, payload: bytes) -> None:

@@ -144,14 +144,14 @@ class RoomChannel(Channel):
     def listeners(self) -> Mapping[PlayerId, Screen]:
         return self._listeners
 
-    async def run_until_asleep(self, linger_seconds: float, is_inhabited: Callable[[RoomId], bool]) -> None:
-        """Delivers until the room has had no listener, and nobody on the way in, for so many seconds."""
+    async def run_until_asleep(self, linger_seconds: float, is_needed: Callable[[RoomId], bool]) -> None:
+        """Delivers until the room has had no listener for so many seconds, and is not needed for anything else."""
         while True:
             with trio.move_on_after(linger_seconds) if not self._listeners else nullcontext():
                 await self._wait_for_events()
                 self.deliver_waiting()
                 continue
-            if not is_inhabited(self.room_id):
+            if not is_needed(self.room_id):
                 return
 
     def _deliver(self, batch: list[Posted]) -> None:

@@ -78,7 +78,7 @@ class Screen:
 
     def detach(self) -> None:
         """The line is lost; what happens from here on is kept for later."""
-        unsent = 0 if self.connection is None else self.connection.unsent
+        unsent = 0 if self.connection is None else self.connection.discard()
         self.connection = None
         written = len(self._history) - unsent
         self._detached_at = self._history[written - 1].number if written > 0 else self._forgotten

@@ -21,7 +21,6 @@ from tests.simulation.bus import StormyBroker, StormyHub
 from tests.simulation.diary import Diary
 from tests.simulation.far import FarNode
 from tests.simulation.lines import ServerEnd
-from tests.simulation.mended import mended
 from tests.simulation.oracle import Oracle
 from tests.simulation.plan import START_SECOND, TICK_SECONDS, Plan
 from tests.simulation.weather import Weather
@@ -60,7 +59,7 @@ def simulate(plan: Plan) -> Outcome:
     clock = MockClock(autojump_threshold=0)
     began = time.process_time()
     simulation = _Simulation(plan, clock)
-    with mended(), _deterministic_schedule(plan.chance("schedule")):
+    with _deterministic_schedule(plan.chance("schedule")):
         outcome: Outcome = trio.run(simulation.run, clock=clock, instruments=[simulation])
     outcome.cpu_seconds = time.process_time() - began
     return outcome
