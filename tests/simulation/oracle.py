@@ -124,6 +124,9 @@ class Oracle:
                     self.fail(f"{name} left the game, and nobody in {visit.room_id} was told", name)
                 del self.visits[player_id]
                 self._note_roster()
+                # Nobody is there to hear what they are still told.
+                for number in [n for n, (event, _) in self.pending.items() if event.to == e.ToPlayer(player_id)]:
+                    del self.pending[number]
             case e.PlayerEntered(player_id, name, room_id, _):
                 visit = self._visit(player_id, name)
                 if visit.room_id is not None:
