@@ -34,7 +34,9 @@ class Screen:
         self.dialect = dialect
         self.connection: Connection | None = connection
         self._stamps = stamps
-        self._limits = limits
+        # What is replayed goes through the outbox in one piece, so no more than fits there is worth keeping.
+        self._frames_max = min(limits.history_frames_max, limits.outbox_frames_max - 1)
+        self._bytes_max = min(limits.history_bytes_max, limits.outbox_bytes_max - 1)
         self._history: deque[Frame] = deque()
         self._history_bytes = 0
         self._forgotten = 0
@@ -63,10 +65,10 @@ class Screen:
             self.connection.send_nowait(frame.data)
 
     def _remember(self, frame: Frame) -> None:
-        history, limits = self._history, self._limits
+        history = self._history
         history.append(frame)
         self._history_bytes += len(frame.data)
-        while len(history) > limits.history_frames_max or self._history_bytes > limits.history_bytes_max:
+        while len(history) > self._frames_max or self._history_bytes > self._bytes_max:
             oldest = history.popleft()
             self._history_bytes -= len(oldest.data)
             self._forgotten = oldest.number
