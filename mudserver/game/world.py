@@ -62,6 +62,8 @@ class World:
         self.players: dict[PlayerId, Player] = {}
         self._by_name: dict[str, Player] = {}
         self._inside: dict[RoomId, dict[PlayerId, Player]] = {}
+        self._guest_number = 1
+        """No lower one is free: a crowd of guests is not counted through for each new one."""
         self._players_seen = 0
         self._messages_seen = 0
 
@@ -89,10 +91,9 @@ class World:
 
     def free_guest_name(self) -> str:
         """'Guest1' or the next that is free. Digits are in no chosen name, so nobody can take one first."""
-        number = 1
-        while f"guest{number}" in self._by_name:
-            number += 1
-        return f"Guest{number}"
+        while f"guest{self._guest_number}" in self._by_name:
+            self._guest_number += 1
+        return f"Guest{self._guest_number}"
 
     def add(self, name: str, room_id: RoomId) -> Player:
         """A new player of that name, standing in the room. The name must be free."""
@@ -113,6 +114,8 @@ class World:
         self._take_out(player)
         del self.players[player.id]
         del self._by_name[player.name.casefold()]
+        if (digits := player.name.removeprefix("Guest")).isdecimal():
+            self._guest_number = min(self._guest_number, int(digits))
 
     def new_message_id(self) -> str:
         """An id for something said, never given twice by any node."""

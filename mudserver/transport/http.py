@@ -26,12 +26,13 @@ ANSWER_TYPE = "text/plain; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """An HTTP request line and headers; header names in lower case, values as Latin-1 text."""
+    """An HTTP request line and headers; header names in lower case, values as Latin-1 text. `raw`: as it was read."""
 
     method: str
     path: str
     query: dict[str, list[str]]
     headers: tuple[tuple[str, str], ...]
+    raw: bytes = b""
 
     def header(self, name: str) -> str:
         """All values of a header, joined by commas; "" if there is none."""
@@ -49,12 +50,12 @@ class RequestHead:
 
 
 async def read_request_head(stream: PlayerStream, bytes_max: int) -> RequestHead:
-    """Reads up to the empty line and puts every byte back, so that the WebSocket layer reads the head once more.
+    """Reads up to the empty line, and puts back what was read beyond it.
 
     Answers and raises HandshakeRefused for what is no HTTP request, or one over `bytes_max`.
     """
     received = b""  # what begins with no letter is no HTTP method: a TLS hello, most likely
-    while not re.search(rb"\r?\n\r?\n", received):
+    while not (empty_line := re.search(rb"\r?\n\r?\n", received)):
         if len(received) >= bytes_max:
             await refuse(stream, 431, f"The request head is over {bytes_max} bytes.")
         if received and not received[:1].isalpha():
@@ -63,10 +64,10 @@ async def read_request_head(stream: PlayerStream, bytes_max: int) -> RequestHead
         if not data:
             raise HandshakeRefused("gone before the request was complete")
         received += data
-    head = _parse(received)
+    head = _parse(received[: empty_line.end()])
     if isinstance(head, str):
         await refuse(stream, 400, head)
-    stream.unread(received)
+    stream.unread(received[empty_line.end() :])
     return head
 
 
@@ -86,7 +87,7 @@ def _parse(received: bytes) -> RequestHead | str:
     # wsproto decodes these as ASCII and lets the error fly.
     if any(not value.isascii() for name, value in headers if name in ("host", "connection", "upgrade", *_WS_HEADERS)):
         return "A header has characters it must not have."
-    return RequestHead(request.method.decode("ascii"), target.path, query, headers)
+    return RequestHead(request.method.decode("ascii"), target.path, query, headers, received)
 
 
 _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}

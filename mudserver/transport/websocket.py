@@ -1,12 +1,15 @@
 """WebSockets by trio-websocket, the only module that knows it: handshake, messages, close.
 
+A line in a frame of its own is read here, by whoever waits for it; trio-websocket is woken for all that is less plain.
 Frames to the player do not pass through here: whoever writes puts them straight onto the PlayerStream.
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from enum import Enum, auto
+from typing import NoReturn
 
 import trio
 import trio_websocket
@@ -18,7 +21,7 @@ from mudserver.errors import ConnectionEnded, HandshakeRefused
 from mudserver.transport.buckets import TokenBucket
 from mudserver.transport.http import RequestHead, read_request_head, refuse
 from mudserver.transport.stream import PlayerStream
-from mudserver.wire.frames import close_frame
+from mudserver.wire.frames import ClientFrames, close_frame
 
 logging.getLogger("trio-websocket").setLevel(logging.WARNING)
 
@@ -47,34 +50,89 @@ class WebSocket:
         self,
         connection: trio_websocket.WebSocketConnection,
         reader: trio.CancelScope,
-        guarded: "_GuardedStream",
+        feed: "_Feed",
         stream: PlayerStream,
         head: RequestHead,
         subprotocol: str | None,
+        limits: Limits,
     ) -> None:
+        now = trio.current_time()
         self._connection = connection
         self._reader = reader
-        self._guarded = guarded
+        self._feed = feed
         self._stream = stream
         self.head = head
         self.subprotocol = subprotocol
-        # trio-websocket keeps the pieces of an unfinished message in a list, and counts only their bytes.
-        guarded.fragments = lambda: len(connection._message_parts)
+        self._limits = limits
+        self._frames = ClientFrames(limits.message_bytes_max)
+        self._lines: deque[str] = deque()
+        self._bytes = TokenBucket(limits.received_bytes_per_second, limits.received_bytes_burst, now)
+        self._reads = TokenBucket(limits.reads_per_second, limits.reads_burst, now)
+        self._pings = TokenBucket(limits.pongs_per_second, limits.pongs_burst, now)
+        self._on_flood: Callable[[Flood], None] = lambda flood: None
 
     def tell_floods_to(self, on_flood: Callable[[Flood], None]) -> None:
-        """Has `on_flood` called, at each read or pong too many."""
-        self._guarded.on_flood = on_flood
+        """Has `on_flood` called when the client sends too much. It ends the connection: nothing is read any more."""
+        self._on_flood = on_flood
 
     async def receive(self) -> str | bytes:
         """The next message. Raises ConnectionEnded.
 
         Its code is the client's own, or 1002, 1007 or 1009 for a client that broke the protocol.
         """
+        while True:
+            if self._lines:
+                await trio.lowlevel.checkpoint()  # many lines in one read: one at a time, and everybody else between
+                return self._lines.popleft()
+            if self._feed.is_at_work and (message := await self._from_library()) is not None:
+                return message
+            data = await self._read()
+            lines, rest = self._frames.take_lines(data)
+            if rest or not data:
+                await self._feed_library(rest)
+            if lines:
+                self._lines.extend(lines[1:])
+                return lines[0]
+
+    async def _read(self) -> bytes:
+        """Some bytes, counted, b"" at the end."""
         try:
-            return await self._connection.get_message()
-        except trio_websocket.ConnectionClosed as closed:
-            code = closed.reason.code if closed.reason is not None else None
-            raise ConnectionEnded(f"closed: {closed.reason}", code) from None
+            data = await self._stream.receive_some()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise ConnectionEnded(f"closed: {error}") from None
+        now = self._stream.last_heard
+        if not self._bytes.take(now, len(data)) or not self._reads.take(now):
+            await self._report(Flood.BYTES)
+        return data
+
+    async def _feed_library(self, data: bytes) -> None:
+        """Hands what is not plain lines to trio-websocket, unless it is a flood, which would keep it busy for long."""
+        pings = self._frames.pings
+        self._frames.follow(data)
+        if pings != self._frames.pings and not self._pings.take(self._stream.last_heard, self._frames.pings - pings):
+            await self._report(Flood.PINGS)
+        # trio-websocket keeps the pieces of an unfinished message in a list, and counts only their bytes.
+        if self._frames.fragments > self._limits.fragments_max:
+            await self._report(Flood.FRAGMENTS)
+        self._feed.give(data)
+
+    async def _from_library(self) -> str | bytes | None:
+        """What trio-websocket makes of what it was given; None if it wants to be given more first."""
+        try:
+            with self._feed.until_asked():
+                return await self._connection.get_message()
+            # It asks for more, but of what it has found one message may be waiting in its channel.
+            return self._connection._recv_channel.receive_nowait()
+        except trio.WouldBlock:
+            self._feed.is_at_work = False
+            return None
+        except (trio_websocket.ConnectionClosed, trio.EndOfChannel, trio.ClosedResourceError):
+            closed = self._connection.closed
+            raise ConnectionEnded(f"closed: {closed}", closed.code if closed is not None else None) from None
+
+    async def _report(self, flood: Flood) -> NoReturn:
+        self._on_flood(flood)
+        await trio.sleep_forever()  # the connection is being closed; not another byte is worth reading
 
     def stop_reading(self) -> None:
         """From here on nobody but the caller uses the stream; a flood costs nothing any more."""
@@ -124,7 +182,6 @@ async def accept_websocket(
     Anything but a WebSocket request gets a short HTTP answer. Raises HandshakeRefused, and trio.TooSlowError after
     `handshake_seconds_max`.
     """
-    guarded = _GuardedStream(stream, limits)
     try:
         with trio.fail_after(limits.handshake_seconds_max):
             head = await read_request_head(stream, limits.request_head_bytes_max)
@@ -136,13 +193,14 @@ async def accept_websocket(
             if offered and subprotocol is None:
                 await refuse(stream, 400, "None of the subprotocols you offer is known here.")
             reader: trio.Nursery = await nursery.start(_hold_reader)
+            feed = _Feed(stream, head.raw)
             request = await trio_websocket.wrap_server_stream(
-                reader, guarded, max_message_size=limits.message_bytes_max, receive_buffer_size=None
+                reader, feed, max_message_size=limits.message_bytes_max, receive_buffer_size=None
             )
             connection = await request.accept(subprotocol=subprotocol)
     except (trio.BrokenResourceError, trio.ClosedResourceError, trio_websocket.ConnectionClosed):
         raise HandshakeRefused("gone during the handshake") from None
-    return WebSocket(connection, reader.cancel_scope, guarded, stream, head, subprotocol)
+    return WebSocket(connection, reader.cancel_scope, feed, stream, head, subprotocol, limits)
 
 
 async def _answer_plain_http(stream: PlayerStream, head: RequestHead) -> None:
@@ -169,41 +227,46 @@ async def _answer_plain_http(stream: PlayerStream, head: RequestHead) -> None:
     )
 
 
-class _GuardedStream(trio.abc.Stream):
-    """What trio-websocket gets to see of a PlayerStream: counts what it cannot count itself.
+class _Feed(trio.abc.Stream):
+    """What trio-websocket takes for the client's stream: it reads what it is given, and writes through."""
 
-    Pings never reach the session, but each makes trio-websocket send a pong through here.
-    """
-
-    def __init__(self, stream: PlayerStream, limits: Limits) -> None:
-        now = trio.current_time()
+    def __init__(self, stream: PlayerStream, request_head: bytes) -> None:
         self._stream = stream
-        self._limits = limits
-        self._bytes = TokenBucket(limits.received_bytes_per_second, limits.received_bytes_burst, now)
-        self._reads = TokenBucket(limits.reads_per_second, limits.reads_burst, now)
-        self._pongs = TokenBucket(limits.pongs_per_second, limits.pongs_burst, now)
-        self.on_flood: Callable[[Flood], None] = lambda flood: None
-        self.fragments: Callable[[], int] = lambda: 0
-        self._flooded = False
+        self._data: bytes | None = request_head
+        self._given = trio.Event()
+        self._asked = trio.CancelScope()
+        self._is_asking = False
+        self.is_at_work = False
+        """Whether something was given and its messages have not all been fetched."""
+
+    def give(self, data: bytes) -> None:
+        """What it reads next; b"" is the end."""
+        self.is_at_work = True
+        self._is_asking = False
+        self._data = data
+        self._given.set()
+
+    @contextmanager
+    def until_asked(self) -> Iterator[None]:
+        """Cancels what is in the block as soon as trio-websocket wants to read more, at once if it does already."""
+        with trio.CancelScope() as self._asked:
+            if self._is_asking:
+                self._asked.cancel()
+            yield
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if self.fragments() > self._limits.fragments_max:
-            self._report(Flood.FRAGMENTS)
-        if self._flooded:
-            await trio.sleep_forever()  # the connection is being closed; not another byte is worth reading
-        data = await self._stream.receive_some(max_bytes)
-        now = self._stream.last_heard
-        if not self._bytes.take(now, len(data)) or not self._reads.take(now):
-            self._report(Flood.BYTES)
+        if self._data is None:
+            self._is_asking = True
+            self._asked.cancel()
+            await self._given.wait()
+        else:
+            await trio.lowlevel.checkpoint()
+        self._given = trio.Event()
+        data, self._data = self._data, None
+        assert data is not None
         return data
 
-    def _report(self, flood: Flood) -> None:
-        self._flooded = True
-        self.on_flood(flood)
-
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        if not self._pongs.take(trio.current_time()):
-            self._report(Flood.PINGS)
         await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:

@@ -6,6 +6,7 @@ A dialect is a value: two connections with equal dialects get the very same byte
 import textwrap
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import islice
 from typing import Any, assert_never
 
 import msgspec
@@ -308,13 +309,12 @@ def room_in_words(view: e.RoomView, *, colour: bool = False) -> str:
         _wrapped(view.description),
         _painted(f"Exits: {ways}." if ways else "There is no way out of here.", _CYAN, dialect),
     ]
-    others = [
-        f"{name} (has lost the line)" if name in view.linkdead else name
-        for name in view.occupants
-        if name != view.viewer
-    ]
-    if len(others) > NAMES_SHOWN_MAX:
-        others[NAMES_SHOWN_MAX:] = [f"and {len(others) - NAMES_SHOWN_MAX} others"]
+    names = list(islice((name for name in view.occupants if name != view.viewer), NAMES_SHOWN_MAX))
+    away = frozenset(view.linkdead)
+    others = [f"{name} (has lost the line)" if name in away else name for name in names]
+    more = len(view.occupants) - len(names) - (view.viewer in view.occupants)
+    if more:
+        others.append(f"and {more} others")
     if others:
         parts.append(_painted(_wrapped(f"Also here: {', '.join(others)}."), _GREEN, dialect))
     return "\n".join(parts)

@@ -12,6 +12,7 @@ class Subjects:
         if not is_token(prefix):
             raise ValueError(f"{prefix!a} is no NATS token")
         self._prefix = prefix
+        self._rooms = f"{prefix}.room."
         self.everywhere = f"{prefix}.global.*"
 
     def of_room(self, room_id: RoomId) -> str:
@@ -31,6 +32,10 @@ class Subjects:
                 return f"{self._prefix}.global.{event_type}"
             case ToPlayer(player_id):
                 return f"{self._prefix}.player.{player_id}.{event_type}"
+
+    def is_within_room(self, subject: str) -> bool:
+        """Whether what travels there is heard in one room only, by people who have been there before."""
+        return subject.startswith(self._rooms) and not subject.endswith(".player_entered")
 
     def parse(self, subject: str) -> tuple[Address, str]:
         """The address and event type of a subject. Raises MalformedMessage('subject') for anything else."""
