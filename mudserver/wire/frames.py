@@ -38,44 +38,53 @@ class ClientFrames:
     counts the pieces of a message that is not complete, `pings` all PINGs begun so far.
     """
 
-    __slots__ = ("_beginning", "_bytes_max", "_to_come", "fragments", "pings")
+    __slots__ = ("_beginning", "_bytes_max", "_kept", "_to_come", "fragments", "pings")
 
     def __init__(self, message_bytes_max: int) -> None:
         self.fragments = 0
         self.pings = 0
         self._bytes_max = message_bytes_max
+        self._kept = b""
+        """Of a plain frame that is not complete."""
         self._beginning = b""
-        """Of a frame's head that is not complete."""
+        """Of the head of a frame that is followed."""
         self._to_come = 0
-        """Bytes of a frame whose head has been followed."""
+        """Bytes of that frame."""
 
     def take_lines(self, data: bytes) -> tuple[list[str], bytes]:
-        """Reads the whole text messages that `data` begins with; returns them and the rest, which is to be followed.
+        """Reads the whole text messages that `data` begins with; returns them and what comes behind, to be followed.
 
-        Nothing, if what was followed before is not complete. PONGs on the way are dropped: bytes are sign enough.
+        A plain frame that is not complete is kept for the next time. Nothing is read while what was followed is not
+        complete. PONGs on the way are dropped: any bytes are sign enough.
         """
         lines: list[str] = []
         if self._to_come or self._beginning or self.fragments:
             return lines, data
-        at, size = 0, len(data)
-        while size - at >= 6 and data[at] in (_TEXT_FINAL, _PONG_FINAL) and data[at + 1] & _MASKED:
-            payload, mask_at = data[at + 1] & 0x7F, at + 2
-            if payload == 126:
-                payload, mask_at = int.from_bytes(data[at + 2 : at + 4], "big"), at + 4
-                if payload < 126:
-                    break  # an error, and not ours to judge
-            elif payload == 127:
+        data, self._kept = self._kept + data, b""
+        at = 0
+        while at < len(data) and data[at] in (_TEXT_FINAL, _PONG_FINAL):
+            head = data[at : at + 14]
+            head_size, payload = _sizes(head)
+            if len(head) > 1 and not self._is_plain(head, payload):
                 break
-            end = mask_at + 4 + payload
-            if end > size or payload > self._bytes_max:
-                break
+            begin, end = at + head_size, at + head_size + payload
+            if end > len(data) or len(head) < 2:
+                self._kept = data[at:]
+                return lines, b""
             if data[at] == _TEXT_FINAL:
                 try:
-                    lines.append(_unmasked(data[mask_at : mask_at + 4], data[mask_at + 4 : end]).decode())
+                    lines.append(_unmasked(data[begin - 4 : begin], data[begin:end]).decode())
                 except UnicodeDecodeError:
-                    break
+                    break  # whose error it is, and what it is called, trio-websocket knows
             at = end
         return lines, data[at:]
+
+    def _is_plain(self, head: bytes, payload: int) -> bool:
+        """Whether it is masked and of a size that is allowed and written as it must be; a PONG is a short one."""
+        short = head[1] & 0x7F
+        if short == 126 and len(head) >= 4:
+            return bool(head[1] & _MASKED) and head[0] == _TEXT_FINAL and 126 <= payload <= self._bytes_max
+        return bool(head[1] & _MASKED) and short < 127
 
     def follow(self, data: bytes) -> None:
         """Passes over frames of any kind, in pieces of any size."""
