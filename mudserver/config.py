@@ -39,8 +39,8 @@ class Limits:
     """Lines over the rate that are refused with a warning before the connection is closed."""
     received_bytes_per_second: float = 48 * 1024
     """Below the WebSocket layer: somewhat over ten lines of full length a second."""
-    received_bytes_burst: int = 128 * 1024
-    """The same at once."""
+    received_bytes_burst: int = 64 * 1024
+    """The same at once: sixteen messages of full length."""
     reads_per_second: float = 100.0
     """Reads from one socket: guards against floods of tiny packets."""
     reads_burst: int = 400

@@ -196,10 +196,9 @@ async def _serve_until(stop: _Stop, config: Config, announce: Callable[[Ready], 
     async with _broker_url(config) as url:
         broker = NatsBroker(url, node_name, config.nats_prefix, config.limits)
         node = Node(config, map_, broker, node_name)
-        garbage = GarbageKeeper(node.sessions.closes.total)
-        node.ticks.on_tick(lambda tick: garbage.collect_if_due())
         async with trio.open_nursery() as root:
             await root.start(node.run)
+            root.start_soon(GarbageKeeper(node.sessions.closes.total).run)
             root.start_soon(serve_admin, admin_listening, node.pages(), config.limits)
             if admin_listening:
                 logger.info("admin pages at http://%s:%d/healthz", *admin_listening[0].getsockname()[:2])
@@ -211,7 +210,6 @@ async def _serve_until(stop: _Stop, config: Config, announce: Callable[[Ready], 
                     ready = Ready(host, port, url(), os.getpid())
                     if config.ready_file:
                         _write_ready_file(config.ready_file, ready)
-                    garbage.take_over()
                     stop.is_ready = True
                     announce(ready)
                     await stop.asked.wait()

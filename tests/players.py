@@ -103,6 +103,9 @@ class Client:
         await trio.aclose_forcefully(self.stream)
 
 
+QUIET_SECONDS = 1e-4
+"""Longer than the server's turnstile waits for a moment without work."""
+
 C = TypeVar("C", bound=Client)
 
 
@@ -165,7 +168,7 @@ class Play:
 
     async def settle(self) -> None:
         """Until everybody waits: all that follows from what was done has happened. Takes no time on a mocked clock."""
-        await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked(QUIET_SECONDS)
 
     async def connect_text(self, resource: str = "/", pair: StreamPair = memory_stream_pair) -> TextPlayer:
         """A text client that has not signed in; has heard nothing yet."""

@@ -238,7 +238,8 @@ class _Link:
     def _put_line(self, line: bytes) -> None:
         if self._lost.done():
             return
-        if len(self._lines) >= self._limits.outgoing_messages_max:
+        # What a link begins with is no backlog: a subscription for each player and each room awake.
+        if self.was_up and len(self._lines) >= self._limits.outgoing_messages_max:
             self.fail("it takes our messages too slowly")
             return
         self._lines.append(line)

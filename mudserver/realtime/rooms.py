@@ -1,8 +1,8 @@
 """The channels that events take to players: one for each awake room, one for what all the world hears."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 
 import trio
 
@@ -26,6 +26,9 @@ GATHER_SECONDS_PER_LISTENER = 20e-6
 BATCH_EVENTS_MAX = 64
 """Events that are joined into one write for each listener; far fewer than an outbox holds."""
 
+DELIVERIES_AT_ONCE_MAX = 500
+"""Frames put into outboxes, less than a millisecond of work, before everybody else has a turn."""
+
 
 class Channel:
     """A memory channel of events and the task that delivers them: encoded once per dialect, the same bytes to all.
@@ -37,7 +40,10 @@ class Channel:
         self.deliveries = 0
         self._stamps = stamps
         self._send, self._receive = trio.open_memory_channel[Posted](events_max)
+        self._waiting = 0
         self._posted = trio.Event()
+        self._begun = 0
+        """Events of the batch that have been offered to all, but not yet written."""
 
     @abstractmethod
     def listeners(self) -> Mapping[PlayerId, Screen]:
@@ -49,15 +55,33 @@ class Channel:
             self._send.send_nowait(posted)
         except trio.WouldBlock:
             self.deliver_waiting()
-            self._deliver([posted])
+            self._send.send_nowait(posted)
+        self._waiting += 1
         self._posted.set()
 
     async def run(self) -> None:
         """Delivers until cancelled."""
         while True:
             await self._wait_for_events()
-            self.deliver_waiting()
-            await self._let_gather()
+            await self._deliver_in_steps()
+
+    async def _wait_for_events(self) -> None:
+        # Not by receive(): a task that waits there is handed the event outside the channel, where `post` could not
+        # find it, and later events would overtake it.
+        await self._posted.wait()
+        self._posted = trio.Event()
+
+    async def _deliver_in_steps(self) -> None:
+        """Delivers what is in the channel; before a large crowd others have turns in between."""
+        work = 0
+        while self._waiting:
+            self._deliver_next()
+            work += len(self.listeners())
+            if work >= DELIVERIES_AT_ONCE_MAX:
+                work = 0
+                await trio.lowlevel.checkpoint()
+        self._finish_batch()
+        await self._let_gather()
 
     async def _let_gather(self) -> None:
         """Before a crowd the next events wait a little, so that they are joined: else a thousand arrivals are a million
@@ -67,36 +91,38 @@ class Channel:
         if crowd > CROWD_LISTENERS:
             await trio.sleep(crowd * GATHER_SECONDS_PER_LISTENER)
 
-    async def _wait_for_events(self) -> None:
-        # Not by receive(): a task that waits there is handed the event outside the channel, where `post` could not
-        # find it, and later events would overtake it.
-        await self._posted.wait()
-        self._posted = trio.Event()
-
     def deliver_waiting(self) -> None:
-        """Delivers what is in the channel now."""
-        while waiting := self._waiting():
-            self._deliver(waiting)
+        """Delivers at once what is in the channel now."""
+        while self._waiting:
+            self._deliver_next()
+        self._finish_batch()
 
-    def _waiting(self) -> list[Posted]:
-        waiting: list[Posted] = []
-        try:
-            while len(waiting) < BATCH_EVENTS_MAX:
-                waiting.append(self._receive.receive_nowait())
-        except trio.WouldBlock:
-            pass
-        return waiting
+    def _deliver_next(self) -> None:
+        posted = self._receive.receive_nowait()
+        self._waiting -= 1
+        self._deliver(posted)
+        if self._begun >= BATCH_EVENTS_MAX:
+            self._finish_batch()
 
-    def _deliver(self, batch: list[Posted]) -> None:
-        put = _put_for(batch)
-        for posted in batch:
-            self._show(posted, self.listeners(), _actor_of(posted), put)
-        if put is Screen.offer:
-            self._flush()
+    def _deliver(self, posted: Posted) -> None:
+        if not self._waiting and not self._begun:
+            # A single event is sent at once; several are offered, and joined into one write for each listener.
+            actor = posted.actor if isinstance(posted, Event) else None
+            self._show(posted, self.listeners(), actor, Screen.send_nowait)
+        else:
+            self._offer(posted)
 
-    def _flush(self) -> None:
-        for screen in self.listeners().values():
-            screen.flush_nowait()
+    def _offer(self, shown: Shown, listeners: Mapping[PlayerId, Screen] | None = None) -> None:
+        before = self.deliveries
+        actor = shown.actor if isinstance(shown, Event) else None
+        self._show(shown, self.listeners() if listeners is None else listeners, actor)
+        self._begun += self.deliveries > before  # what no dialect shows needs no look at all the listeners
+
+    def _finish_batch(self) -> None:
+        if self._begun:
+            self._begun = 0
+            for screen in self.listeners().values():
+                screen.flush_nowait()
 
     def _show(
         self, shown: Shown, listeners: Mapping[PlayerId, Screen], but: PlayerId | None, put: "Put" = Screen.offer
@@ -120,15 +146,6 @@ class Channel:
 
 Put = Callable[[Screen, Frame], None]
 """How a frame gets onto a screen: `Screen.offer`, and a flush once all are offered, or `Screen.send_nowait`."""
-
-
-def _put_for(batch: list[Posted]) -> Put:
-    """A single event is sent at once; several are offered, and joined into one write for each listener."""
-    return Screen.send_nowait if len(batch) == 1 else Screen.offer
-
-
-def _actor_of(posted: Posted) -> PlayerId | None:
-    return posted.actor if isinstance(posted, Event) else None
 
 
 class GlobalChannel(Channel):
@@ -155,6 +172,10 @@ class RoomChannel(Channel):
         self._screens = screens
         self._listeners: dict[PlayerId, Screen] = {}
         self._present: dict[PlayerId, str] = {}
+        self._told: dict[PlayerId, Screen] = {}
+        """Who saw others come or go in this batch, and is to get a fresh list of those who are here."""
+        self._leavers: list[Screen] = []
+        """Who left in this batch: what they heard until then is theirs."""
 
     def listeners(self) -> Mapping[PlayerId, Screen]:
         return self._listeners
@@ -162,38 +183,35 @@ class RoomChannel(Channel):
     async def run_until_asleep(self, linger_seconds: float, is_needed: Callable[[RoomId], bool]) -> None:
         """Delivers until the room has had no listener for so many seconds, and is not needed for anything else."""
         while True:
-            with trio.move_on_after(linger_seconds) if not self._listeners else nullcontext():
+            with trio.move_on_after(math.inf if self._listeners else linger_seconds) as idle:
                 await self._wait_for_events()
-                self.deliver_waiting()
-                await self._let_gather()
-                continue
-            if not is_needed(self.room_id):
+            if idle.cancelled_caught and not is_needed(self.room_id):
                 return
+            await self._deliver_in_steps()
 
-    def _deliver(self, batch: list[Posted]) -> None:
-        if not any(isinstance(each, Event) and isinstance(each.fact, COMING_OR_GOING) for each in batch):
-            super()._deliver(batch)
+    def _deliver(self, posted: Posted) -> None:
+        fact = posted.fact if isinstance(posted, Event) else None
+        if not isinstance(fact, COMING_OR_GOING):
+            super()._deliver(posted)
             return
-        told: dict[PlayerId, Screen] = {}
-        leavers: list[Screen] = []
-        for posted in batch:
-            fact = posted.fact if isinstance(posted, Event) else None
-            if isinstance(fact, PlayerLeft):
-                self._present.pop(fact.player_id, None)
-                told.pop(fact.player_id, None)
-                if (leaver := self._listeners.pop(fact.player_id, None)) is not None:
-                    leavers.append(leaver)
-            self._show(posted, self._listeners, _actor_of(posted))
-            if isinstance(fact, COMING_OR_GOING):
-                told.update(self._listeners)
-                told.pop(fact.player_id, None)
-            if isinstance(fact, PlayerEntered):
-                self._present[fact.player_id] = fact.player_name
-                if (screen := self._screens.get(fact.player_id)) is not None:
-                    self._listeners[fact.player_id] = screen
-        if told:
-            # One fresh list after a batch of comings and goings, for those who saw others come or go.
-            self._show(Occupants(self.room_id, tuple(self._present.values())), told, None)
-        for screen in leavers:
+        if isinstance(fact, PlayerLeft):
+            self._present.pop(fact.player_id, None)
+            self._told.pop(fact.player_id, None)
+            if (leaver := self._listeners.pop(fact.player_id, None)) is not None:
+                self._leavers.append(leaver)
+        self._offer(posted)
+        self._told.update(self._listeners)
+        self._told.pop(fact.player_id, None)
+        if isinstance(fact, PlayerEntered):
+            self._present[fact.player_id] = fact.player_name
+            if (screen := self._screens.get(fact.player_id)) is not None:
+                self._listeners[fact.player_id] = screen
+
+    def _finish_batch(self) -> None:
+        if self._told:
+            self._offer(Occupants(self.room_id, tuple(self._present.values())), self._told)
+            self._told = {}
+        super()._finish_batch()
+        for screen in self._leavers:
             screen.flush_nowait()
-        self._flush()
+        self._leavers.clear()

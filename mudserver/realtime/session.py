@@ -35,6 +35,7 @@ from mudserver.transport.admission import Admission
 from mudserver.transport.buckets import TokenBucket
 from mudserver.transport.http import RequestHead, refuse
 from mudserver.transport.stream import PlayerStream
+from mudserver.transport.turnstile import Turnstile
 from mudserver.transport.websocket import Flood, WebSocket, accept_websocket, open_websocket_nursery
 from mudserver.wire.dialects import (
     JSON,
@@ -89,6 +90,7 @@ class Sessions:
         self._limits = limits
         self._admission = admission
         self._origins = origins
+        self._turnstile = Turnstile()
         self.open: set[Visit] = set()
         self.closes: Counter[str] = Counter()
 
@@ -106,12 +108,16 @@ class Sessions:
                 await refuse(stream, 429, str(refusal))
             async with open_websocket_nursery() as nursery:
                 check = partial(self._check_head, peer, seats)
-                websocket = await accept_websocket(nursery, stream, choose_subprotocol, self._limits, check)
+                websocket = await accept_websocket(
+                    nursery, stream, choose_subprotocol, self._limits, self._turnstile, check
+                )
                 connection = Connection(stream, self._limits)
                 websocket.tell_floods_to(lambda flood: connection.end(_CLOSES[flood]))
                 nursery.start_soon(connection.run_sender)
                 dialect = _dialect_of(websocket)
-                visit = Visit(websocket, connection, dialect, self._manager, self._stamps, self._limits)
+                visit = Visit(
+                    websocket, connection, dialect, self._manager, self._stamps, self._limits, self._turnstile
+                )
                 self.open.add(visit)
                 try:
                     with connection.scope:
@@ -186,12 +192,14 @@ class Visit:
         manager: ConnectionManager,
         stamps: Stamps,
         limits: Limits,
+        turnstile: Turnstile,
     ) -> None:
         self.connection = connection
         self._websocket = websocket
         self._dialect = dialect
         self._manager = manager
         self._limits = limits
+        self._turnstile = turnstile
         self._player_id: PlayerId | None = None
         # What is shown before there is a player; afterwards the player's own screen is the manager's affair.
         self._lobby = Screen(connection, dialect, stamps.before_sign_in(), limits)
@@ -242,7 +250,9 @@ class Visit:
             if self._is_within_budget():
                 self.screen.show(Problem("invalid_format", str(error)))
             return
-        for request in requests:
+        for number, request in enumerate(requests):
+            if number or self._player_id is None:
+                await self._turnstile.wait_turn()
             if self.connection.ended is not None:
                 return  # `quit`, and more lines in the same frame
             if self._is_within_budget():

@@ -11,8 +11,11 @@ from contextlib import suppress
 
 import trio
 
-RECEIVE_BYTES = 1024
+RECEIVE_BYTES = 4096
 """What one read takes at most: a line is a few dozen bytes, and what a stranger sends is parsed in small bites."""
+
+DISCARD_BYTES = 64 * 1024
+"""What one read takes of what nobody looks at any more."""
 
 
 class PlayerStream(trio.abc.Stream):
@@ -137,7 +140,7 @@ class SocketPlayerStream(PlayerStream):
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            while await self._receive(RECEIVE_BYTES):
+            while await self._receive(DISCARD_BYTES):
                 pass
 
     async def aclose(self) -> None:

@@ -20,7 +20,8 @@ from mudserver.config import Limits
 from mudserver.errors import ConnectionEnded, HandshakeRefused
 from mudserver.transport.buckets import TokenBucket
 from mudserver.transport.http import RequestHead, read_request_head, refuse
-from mudserver.transport.stream import PlayerStream
+from mudserver.transport.stream import RECEIVE_BYTES, PlayerStream
+from mudserver.transport.turnstile import Turnstile
 from mudserver.wire.frames import ClientFrames, close_frame
 
 logging.getLogger("trio-websocket").setLevel(logging.WARNING)
@@ -55,6 +56,7 @@ class WebSocket:
         head: RequestHead,
         subprotocol: str | None,
         limits: Limits,
+        turnstile: Turnstile,
     ) -> None:
         now = trio.current_time()
         self._connection = connection
@@ -64,6 +66,7 @@ class WebSocket:
         self.head = head
         self.subprotocol = subprotocol
         self._limits = limits
+        self._turnstile = turnstile
         self._frames = ClientFrames(limits.message_bytes_max)
         self._lines: deque[str] = deque()
         self._bytes = TokenBucket(limits.received_bytes_per_second, limits.received_bytes_burst, now)
@@ -82,7 +85,7 @@ class WebSocket:
         """
         while True:
             if self._lines:
-                await trio.lowlevel.checkpoint()  # many lines in one read: one at a time, and everybody else between
+                await self._turnstile.wait_turn()  # many lines in one read: everybody else has a turn between them
                 return self._lines.popleft()
             if self._feed.is_at_work and (message := await self._from_library()) is not None:
                 return message
@@ -100,6 +103,8 @@ class WebSocket:
             data = await self._stream.receive_some()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise ConnectionEnded(f"closed: {error}") from None
+        if len(data) >= RECEIVE_BYTES:
+            await self._turnstile.wait_turn()
         now = self._stream.last_heard
         if not self._bytes.take(now, len(data)) or not self._reads.take(now):
             await self._report(Flood.BYTES)
@@ -114,6 +119,7 @@ class WebSocket:
         # trio-websocket keeps the pieces of an unfinished message in a list, and counts only their bytes.
         if self._frames.fragments > self._limits.fragments_max:
             await self._report(Flood.FRAGMENTS)
+        await self._turnstile.wait_turn()
         self._feed.give(data)
 
     async def _from_library(self) -> str | bytes | None:
@@ -175,6 +181,7 @@ async def accept_websocket(
     stream: PlayerStream,
     choose: SubprotocolChoice,
     limits: Limits,
+    turnstile: Turnstile,
     check: HeadCheck = lambda head: None,
 ) -> WebSocket:
     """The whole handshake. Its reader task runs in `nursery`, one of `open_websocket_nursery`.
@@ -185,6 +192,7 @@ async def accept_websocket(
     try:
         with trio.fail_after(limits.handshake_seconds_max):
             head = await read_request_head(stream, limits.request_head_bytes_max)
+            await turnstile.wait_turn()
             await _answer_plain_http(stream, head)
             if (refusal := check(head)) is not None:
                 await refuse(stream, *refusal)
@@ -200,7 +208,7 @@ async def accept_websocket(
             connection = await request.accept(subprotocol=subprotocol)
     except (trio.BrokenResourceError, trio.ClosedResourceError, trio_websocket.ConnectionClosed):
         raise HandshakeRefused("gone during the handshake") from None
-    return WebSocket(connection, reader.cancel_scope, feed, stream, head, subprotocol, limits)
+    return WebSocket(connection, reader.cancel_scope, feed, stream, head, subprotocol, limits, turnstile)
 
 
 async def _answer_plain_http(stream: PlayerStream, head: RequestHead) -> None:

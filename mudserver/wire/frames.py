@@ -35,7 +35,8 @@ class ClientFrames:
 
     Nearly all of it is lines, each in one short frame; those are read here, in a twentieth of the time that a whole
     WebSocket library takes. Everything else is only followed, so that we know where the next frame begins: `fragments`
-    counts the pieces of a message that is not complete, `pings` all PINGs begun so far.
+    counts the pieces of a message that is not complete, `pings` all PINGs and PONGs begun so far, but not those PONGs
+    that `take_lines` drops.
     """
 
     __slots__ = ("_beginning", "_bytes_max", "_kept", "_to_come", "fragments", "pings")
@@ -101,7 +102,7 @@ class ClientFrames:
                 self._beginning = head
                 return
             opcode = head[0] & 0x0F
-            if opcode == _PING:
+            if opcode in (_PING, _PONG):
                 self.pings += 1
             elif opcode < _CLOSE:
                 self.fragments = 0 if head[0] & _FINAL else self.fragments + 1

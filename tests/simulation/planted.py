@@ -69,14 +69,16 @@ def deliver_twice(right: Any, self: Screen, frame: Frame) -> None:
         right(self, frame)
 
 
-@_bug(Channel, "_waiting")
-def swap_two_events(right: Any, self: Channel) -> Any:
-    return list(reversed(right(self)))
+@_bug(Channel, "_deliver_next")
+def swap_two_events(right: Any, self: Channel) -> None:
+    if self._waiting > 1:
+        self._send.send_nowait(self._receive.receive_nowait())
+    right(self)
 
 
 @_bug(RoomChannel, "_deliver")
-def forget_a_listener(right: Any, self: RoomChannel, batch: Any) -> None:
-    right(self, batch)
+def forget_a_listener(right: Any, self: RoomChannel, posted: Any) -> None:
+    right(self, posted)
     if self._listeners and _now_and_then():
         self._listeners.popitem()
 
@@ -115,9 +117,9 @@ def show_late_copies(right: Any, self: Any, number: int) -> Any:
 
 
 @_bug(RoomChannel, "_deliver")
-def hear_a_room_after_leaving_it(right: Any, self: Any, batch: Any) -> None:
+def hear_a_room_after_leaving_it(right: Any, self: Any, posted: Any) -> None:
     before = dict(self._listeners)
-    right(self, batch)
+    right(self, posted)
     for player_id in before.keys() - self._listeners.keys():
         if _now_and_then():
             self._listeners[player_id] = before[player_id]

@@ -15,6 +15,7 @@ from mudserver.config import Config
 from mudserver.server import Node
 from mudserver.transport.listener import guard_connection
 from mudserver.wire.dialects import Dialect, JsonDialect
+from tests.players import QUIET_SECONDS
 from tests.simulation.audit import GONE_SECONDS_MAX, Auditor, Baseline
 from tests.simulation.bots import Bot, Stage
 from tests.simulation.bus import StormyBroker, StormyHub
@@ -165,7 +166,7 @@ class _Simulation(trio.abc.Instrument):
             async with trio.open_nursery() as nursery:
                 oracle.on_fail = nursery.cancel_scope.cancel
                 await nursery.start(_run_node, node, oracle)
-                await wait_all_tasks_blocked()
+                await wait_all_tasks_blocked(QUIET_SECONDS)
                 await self._play(node, broker, oracle)
                 nursery.cancel_scope.cancel()
         outcome.digest = self._diary.digest
@@ -212,7 +213,7 @@ class _Simulation(trio.abc.Instrument):
             counts |= {"audits": auditor.audits, "ticks": node.ticks.tick_number, "things done": stage.words}
             counts |= {f"closed: {reason}": count for reason, count in sorted(node.sessions.closes.items())}
             del bots, auditor, weather, far
-            await wait_all_tasks_blocked()
+            await wait_all_tasks_blocked(QUIET_SECONDS)
             oracle.give_up_what_never_came()
             node.publisher.link_lost()  # drops it, so that it does not hide another leak
             if leaks := baseline.leaks():
@@ -221,5 +222,5 @@ class _Simulation(trio.abc.Instrument):
     async def _audit(self, auditor: Auditor, until: float) -> None:
         while trio.current_time() < until:
             await trio.sleep(AUDIT_EVERY_SECONDS)
-            await wait_all_tasks_blocked()
+            await wait_all_tasks_blocked(QUIET_SECONDS)
             auditor.audit()

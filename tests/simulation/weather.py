@@ -5,6 +5,7 @@ import random
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.players import QUIET_SECONDS
 from tests.simulation.bots import Bot
 from tests.simulation.bus import StormyBroker
 from tests.simulation.diary import Diary
@@ -71,7 +72,7 @@ class Weather:
 
     async def _stand_still(self) -> None:
         """The whole process sleeps, as in a suspended machine, between two passes of the loop."""
-        await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked(QUIET_SECONDS)
         seconds = self._dice.choice((1.0, 12.0, 25.0, 31.0)) * TICK_SECONDS / 10
         self._diary.happened(f"the process stands still for {seconds} s")
         self._clock.jump(seconds)

@@ -11,6 +11,7 @@ from mudserver.errors import HandshakeRefused
 from mudserver.realtime.session import choose_subprotocol
 from mudserver.transport.http import RequestHead, read_request_head
 from mudserver.transport.stream import WrappedPlayerStream
+from mudserver.transport.turnstile import Turnstile
 from mudserver.transport.websocket import accept_websocket, open_websocket_nursery
 
 UPGRADE = (
@@ -136,7 +137,7 @@ def test_no_bytes_get_anything_else_out_of_it(sent: bytes) -> None:
 
 async def handshake(server: WrappedPlayerStream) -> None:
     async with open_websocket_nursery() as nursery:
-        await accept_websocket(nursery, server, choose_subprotocol, Limits())
+        await accept_websocket(nursery, server, choose_subprotocol, Limits(), Turnstile())
 
 
 PLAIN_REQUESTS = {

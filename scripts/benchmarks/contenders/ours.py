@@ -20,6 +20,7 @@ from mudserver.realtime.screen import Screen
 from mudserver.realtime.stamps import Stamps
 from mudserver.transport.listener import bind, serve_connections
 from mudserver.transport.stream import PlayerStream
+from mudserver.transport.turnstile import Turnstile
 from mudserver.transport.websocket import accept_websocket
 from mudserver.wire.dialects import encode, text_dialect
 
@@ -42,6 +43,7 @@ def event_to_send() -> Event:
 async def run(wanted: int) -> None:
     limits = Limits()
     stamps = Stamps(time.time)
+    turnstile = Turnstile()
     attendance = control.Attendance(wanted)
     screens: dict[PlayerId, Screen] = {}
     room = RoomChannel(ROOM, screens, stamps, limits.room_events_max)
@@ -49,7 +51,7 @@ async def run(wanted: int) -> None:
 
     async def visit(stream: PlayerStream, _peer: str) -> None:
         async with trio.open_nursery() as nursery:
-            websocket = await accept_websocket(nursery, stream, lambda offered: None, limits)
+            websocket = await accept_websocket(nursery, stream, lambda offered: None, limits, turnstile)
             connection = Connection(stream, limits)
             nursery.start_soon(connection.run_sender)
             player = PlayerId(f"p-{next(numbers)}")

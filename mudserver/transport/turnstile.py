@@ -1,0 +1,24 @@
+"""What strangers and those in a hurry cost is put off: players in the game come first."""
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+TURN_SECONDS_MAX = 0.02
+"""How long a turn may be put off while the server is busy: fifty a second are let in even then."""
+
+
+class Turnstile:
+    """Lets one through at a time, in the order they came, when the server has nothing else to do.
+
+    For steps that somebody may cause more of than a player's next line: a handshake, a sign-in, a pile of lines. Two
+    hundred of those at a time then make a long queue at the turnstile, and not a long wait for everybody in the game.
+    """
+
+    def __init__(self) -> None:
+        self._lock = trio.Lock()
+
+    async def wait_turn(self) -> None:
+        """Returns when it is the caller's turn, which lasts until the caller waits for anything again."""
+        async with self._lock:
+            with trio.move_on_after(TURN_SECONDS_MAX):
+                await wait_all_tasks_blocked()
