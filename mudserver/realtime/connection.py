@@ -1,6 +1,5 @@
 """One socket to a client: its outbox, the send task that joins what has piled up, and how it ends."""
 
-from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -67,7 +66,8 @@ class Connection:
         self.ended: Close | None = None
         self._stream = stream
         self._limits = limits
-        self._frames: deque[bytes] = deque()
+        self._waiting: list[bytes] = []
+        self._frames = 0
         self._bytes = 0
         self._dropped = 0
         self._is_ping_due = False
@@ -77,14 +77,15 @@ class Connection:
         self.scope = trio.CancelScope()
         """Cancelled when the connection is ended; the session runs inside it."""
 
-    def offer(self, frame: bytes) -> None:
-        """Puts a whole frame into the outbox. `flush_nowait` must follow, once for any number of frames."""
+    def offer(self, data: bytes, frames: int = 1) -> None:
+        """Puts whole frames into the outbox. `flush_nowait` must follow, once for any number of frames."""
         if self.ended is not None:
-            self._dropped += 1
+            self._dropped += frames
             return
-        self._frames.append(frame)
-        self._bytes += len(frame)
-        if len(self._frames) > self._limits.outbox_frames_max or self._bytes > self._limits.outbox_bytes_max:
+        self._waiting.append(data)
+        self._frames += frames
+        self._bytes += len(data)
+        if self._frames > self._limits.outbox_frames_max or self._bytes > self._limits.outbox_bytes_max:
             self.end(SLOW)
 
     def send_nowait(self, frame: bytes) -> None:
@@ -110,15 +111,16 @@ class Connection:
 
     def discard(self) -> int:
         """Throws away what waits; returns how many of the frames offered last were never written."""
-        unsent = len(self._frames) + self._dropped
+        unsent = self._frames + self._dropped
         self._clear()
         return unsent
 
     def _joined(self) -> bytes:
-        return b"".join((*self._frames, PING_FRAME)) if self._is_ping_due else b"".join(self._frames)
+        return b"".join((*self._waiting, PING_FRAME)) if self._is_ping_due else b"".join(self._waiting)
 
     def _clear(self) -> None:
-        self._frames.clear()
+        self._waiting = []
+        self._frames = 0
         self._bytes = 0
         self._is_ping_due = False
 
@@ -128,7 +130,7 @@ class Connection:
             return
         self.ended = close
         if close is SLOW:
-            self._dropped = len(self._frames)
+            self._dropped = self._frames
             self._clear()
         self.scope.cancel()
 
@@ -140,7 +142,7 @@ class Connection:
     @property
     def outbox_depth(self) -> int:
         """Frames that wait."""
-        return len(self._frames)
+        return self._frames
 
     async def run_sender(self) -> None:
         """The send task: writes what the socket did not take at once. Ends the connection if that takes too long."""

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import trio
 
@@ -20,14 +20,14 @@ COMING_OR_GOING = (PlayerEntered, PlayerLeft)
 CROWD_LISTENERS = 100
 """More than this is a crowd."""
 
-GATHER_SECONDS_PER_LISTENER = 20e-6
+GATHER_SECONDS_PER_LISTENER = 50e-6
 """How long a crowd's next events wait: about twice as long as it takes to write to all, so half of the time is left."""
 
 BATCH_EVENTS_MAX = 64
 """Events that are joined into one write for each listener; far fewer than an outbox holds."""
 
-DELIVERIES_AT_ONCE_MAX = 500
-"""Frames put into outboxes, less than a millisecond of work, before everybody else has a turn."""
+WRITES_AT_ONCE_MAX = 100
+"""Writes to sockets, about a millisecond, before everybody else has a turn."""
 
 
 class Channel:
@@ -40,10 +40,7 @@ class Channel:
         self.deliveries = 0
         self._stamps = stamps
         self._send, self._receive = trio.open_memory_channel[Posted](events_max)
-        self._waiting = 0
         self._posted = trio.Event()
-        self._begun = 0
-        """Events of the batch that have been offered to all, but not yet written."""
 
     @abstractmethod
     def listeners(self) -> Mapping[PlayerId, Screen]:
@@ -56,7 +53,6 @@ class Channel:
         except trio.WouldBlock:
             self.deliver_waiting()
             self._send.send_nowait(posted)
-        self._waiting += 1
         self._posted.set()
 
     async def run(self) -> None:
@@ -72,15 +68,12 @@ class Channel:
         self._posted = trio.Event()
 
     async def _deliver_in_steps(self) -> None:
-        """Delivers what is in the channel; before a large crowd others have turns in between."""
-        work = 0
-        while self._waiting:
-            self._deliver_next()
-            work += len(self.listeners())
-            if work >= DELIVERIES_AT_ONCE_MAX:
-                work = 0
-                await trio.lowlevel.checkpoint()
-        self._finish_batch()
+        """Delivers what is in the channel; while it writes to a crowd, others have their turns."""
+        while batch := self._waiting():
+            for number, screen in enumerate(self._deliver(batch), 1):
+                screen.flush_nowait()
+                if number % WRITES_AT_ONCE_MAX == 0:
+                    await trio.lowlevel.checkpoint()
         await self._let_gather()
 
     async def _let_gather(self) -> None:
@@ -93,59 +86,127 @@ class Channel:
 
     def deliver_waiting(self) -> None:
         """Delivers at once what is in the channel now."""
-        while self._waiting:
-            self._deliver_next()
-        self._finish_batch()
-
-    def _deliver_next(self) -> None:
-        posted = self._receive.receive_nowait()
-        self._waiting -= 1
-        self._deliver(posted)
-        if self._begun >= BATCH_EVENTS_MAX:
-            self._finish_batch()
-
-    def _deliver(self, posted: Posted) -> None:
-        if not self._waiting and not self._begun:
-            # A single event is sent at once; several are offered, and joined into one write for each listener.
-            actor = posted.actor if isinstance(posted, Event) else None
-            self._show(posted, self.listeners(), actor, Screen.send_nowait)
-        else:
-            self._offer(posted)
-
-    def _offer(self, shown: Shown, listeners: Mapping[PlayerId, Screen] | None = None) -> None:
-        before = self.deliveries
-        actor = shown.actor if isinstance(shown, Event) else None
-        self._show(shown, self.listeners() if listeners is None else listeners, actor)
-        self._begun += self.deliveries > before  # what no dialect shows needs no look at all the listeners
-
-    def _finish_batch(self) -> None:
-        if self._begun:
-            self._begun = 0
-            for screen in self.listeners().values():
+        while batch := self._waiting():
+            for screen in self._deliver(batch):
                 screen.flush_nowait()
 
-    def _show(
-        self, shown: Shown, listeners: Mapping[PlayerId, Screen], but: PlayerId | None, put: "Put" = Screen.offer
-    ) -> None:
-        """Shows it to all of them but one. Encoding and offering in one step keeps each client's numbers rising."""
-        frames: dict[Dialect, Frame | None] = {}
+    def _waiting(self) -> list[Posted]:
+        waiting: list[Posted] = []
+        try:
+            while len(waiting) < BATCH_EVENTS_MAX:
+                waiting.append(self._receive.receive_nowait())
+        except trio.WouldBlock:
+            pass
+        return waiting
+
+    def _deliver(self, batch: list[Posted]) -> Iterable[Screen]:
+        """Puts the events into the outboxes of those who hear them, all in one step, which keeps each client's numbers
+        rising. Returns the screens that are to be flushed.
+        """
+        if len(batch) == 1 and self._changes_nobody(batch[0]):
+            self._send_to_all(batch[0])
+            return ()
+        shares = _Shares(self.listeners())
+        for number, posted in enumerate(batch):
+            self._share(number, posted, shares)
+        return self._offer(batch, shares)
+
+    def _changes_nobody(self, posted: Posted) -> bool:
+        """Whether the listeners are the same after it."""
+        return True
+
+    def _share(self, number: int, posted: Posted, shares: "_Shares") -> None:
+        shares.hear(number, _actor_of(posted))
+
+    def _send_to_all(self, posted: Posted) -> None:
+        """A single event: the short way."""
+        but = _actor_of(posted)
+        frames = _FramesByDialect([posted], self._stamps)
         dialect: Dialect | None = None
         frame: Frame | None = None
-        for player_id, screen in listeners.items():
+        for player_id, screen in self.listeners().items():
             if player_id == but:
                 continue
             if screen.dialect is not dialect:
                 dialect = screen.dialect
-                if dialect not in frames:
-                    frames[dialect] = make_frame(dialect, shown, self._stamps)
-                frame = frames[dialect]
+                frame = frames.of(dialect)[0]
             if frame is not None:
-                put(screen, frame)
+                screen.send_nowait(frame)
                 self.deliveries += 1
 
+    def _offer(self, batch: Sequence[Shown], shares: "_Shares") -> list[Screen]:
+        """Several events: joined into one piece for each listener."""
+        frames = _FramesByDialect(batch, self._stamps)
+        offered: list[Screen] = []
+        for screen, heard in (*shares.ended, *shares.parts.values()):
+            all_frames = frames.of(screen.dialect)
+            own = [frame for number in heard if (frame := all_frames[number]) is not None]
+            if own:
+                screen.offer_all(own, b"".join(frame.data for frame in own))
+                self.deliveries += len(own)
+                offered.append(screen)
+        dialect: Dialect | None = None
+        whole: list[Frame] = []
+        data = b""
+        for screen in shares.whole.values():
+            if screen.dialect is not dialect:
+                dialect = screen.dialect
+                whole = [frame for frame in frames.of(dialect) if frame is not None]
+                data = b"".join(frame.data for frame in whole)
+            if whole:
+                screen.offer_all(whole, data)
+                self.deliveries += len(whole)
+                offered.append(screen)
+        return offered
 
-Put = Callable[[Screen, Frame], None]
-"""How a frame gets onto a screen: `Screen.offer`, and a flush once all are offered, or `Screen.send_nowait`."""
+
+class _FramesByDialect:
+    """The events of a batch in each dialect, None for those it does not show; made when first asked for."""
+
+    def __init__(self, batch: Sequence[Shown], stamps: Stamps) -> None:
+        self._batch = batch
+        self._stamps = stamps
+        self._frames: dict[Dialect, list[Frame | None]] = {}
+
+    def of(self, dialect: Dialect) -> list[Frame | None]:
+        if dialect not in self._frames:
+            self._frames[dialect] = [make_frame(dialect, shown, self._stamps) for shown in self._batch]
+        return self._frames[dialect]
+
+
+class _Shares:
+    """Who hears which events of a batch, by their place in it: `whole`, and that is nearly everybody, hear them all.
+
+    `parts` are those who hear some and are still there at the end, `ended` those who left.
+    """
+
+    def __init__(self, listeners: Mapping[PlayerId, Screen]) -> None:
+        self.whole = dict(listeners)
+        self.parts: dict[PlayerId, tuple[Screen, list[int]]] = {}
+        self.ended: list[tuple[Screen, list[int]]] = []
+
+    def enter(self, player_id: PlayerId, screen: Screen) -> None:
+        """The player hears what comes from here on."""
+        self.parts[player_id] = (screen, [])
+
+    def leave(self, player_id: PlayerId, number: int) -> None:
+        """The player hears nothing from event `number` on."""
+        if (screen := self.whole.pop(player_id, None)) is not None:
+            self.ended.append((screen, list(range(number))))
+        elif (part := self.parts.pop(player_id, None)) is not None:
+            self.ended.append(part)
+
+    def hear(self, number: int, but: PlayerId | None) -> None:
+        """Everybody hears event `number`, but for one."""
+        if but is not None and (screen := self.whole.pop(but, None)) is not None:
+            self.parts[but] = (screen, list(range(number)))
+        for player_id, (_, heard) in self.parts.items():
+            if player_id != but:
+                heard.append(number)
+
+
+def _actor_of(posted: Posted) -> PlayerId | None:
+    return posted.actor if isinstance(posted, Event) else None
 
 
 class GlobalChannel(Channel):
@@ -172,10 +233,6 @@ class RoomChannel(Channel):
         self._screens = screens
         self._listeners: dict[PlayerId, Screen] = {}
         self._present: dict[PlayerId, str] = {}
-        self._told: dict[PlayerId, Screen] = {}
-        """Who saw others come or go in this batch, and is to get a fresh list of those who are here."""
-        self._leavers: list[Screen] = []
-        """Who left in this batch: what they heard until then is theirs."""
 
     def listeners(self) -> Mapping[PlayerId, Screen]:
         return self._listeners
@@ -189,29 +246,35 @@ class RoomChannel(Channel):
                 return
             await self._deliver_in_steps()
 
-    def _deliver(self, posted: Posted) -> None:
+    def _changes_nobody(self, posted: Posted) -> bool:
+        return not _is_coming_or_going(posted)
+
+    def _share(self, number: int, posted: Posted, shares: _Shares) -> None:
         fact = posted.fact if isinstance(posted, Event) else None
-        if not isinstance(fact, COMING_OR_GOING):
-            super()._deliver(posted)
-            return
         if isinstance(fact, PlayerLeft):
             self._present.pop(fact.player_id, None)
-            self._told.pop(fact.player_id, None)
-            if (leaver := self._listeners.pop(fact.player_id, None)) is not None:
-                self._leavers.append(leaver)
-        self._offer(posted)
-        self._told.update(self._listeners)
-        self._told.pop(fact.player_id, None)
+            self._listeners.pop(fact.player_id, None)
+            shares.leave(fact.player_id, number)
+        super()._share(number, posted, shares)
         if isinstance(fact, PlayerEntered):
             self._present[fact.player_id] = fact.player_name
             if (screen := self._screens.get(fact.player_id)) is not None:
                 self._listeners[fact.player_id] = screen
+                shares.enter(fact.player_id, screen)
 
-    def _finish_batch(self) -> None:
-        if self._told:
-            self._offer(Occupants(self.room_id, tuple(self._present.values())), self._told)
-            self._told = {}
-        super()._finish_batch()
-        for screen in self._leavers:
-            screen.flush_nowait()
-        self._leavers.clear()
+    def _offer(self, batch: Sequence[Shown], shares: _Shares) -> list[Screen]:
+        offered = super()._offer(batch, shares)
+        changes = {number for number, posted in enumerate(batch) if _is_coming_or_going(posted)}
+        if changes:
+            # One fresh list after all comings and goings, for those who saw others come or go.
+            told = [screen for screen, heard in shares.parts.values() if not changes.isdisjoint(heard)]
+            lists = _FramesByDialect([Occupants(self.room_id, tuple(self._present.values()))], self._stamps)
+            for screen in (*shares.whole.values(), *told):
+                if (frame := lists.of(screen.dialect)[0]) is not None:
+                    screen.offer(frame)
+                    self.deliveries += 1
+        return offered
+
+
+def _is_coming_or_going(shown: Shown) -> bool:
+    return isinstance(shown, Event) and isinstance(shown.fact, COMING_OR_GOING)

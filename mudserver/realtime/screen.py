@@ -1,6 +1,7 @@
 """What one player sees: frames in their dialect, remembered for a while, so that a dropped line loses no word."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from mudserver.config import Limits
@@ -58,6 +59,14 @@ class Screen:
         if self.connection is not None:
             self.connection.offer(frame.data)
 
+    def offer_all(self, frames: Sequence[Frame], joined: bytes) -> None:
+        """`offer` for several frames; `joined` is the data of all of them, in their order."""
+        self._history.extend(frames)
+        self._history_bytes += len(joined)
+        self._trim()
+        if self.connection is not None:
+            self.connection.offer(joined, len(frames))
+
     def send_nowait(self, frame: Frame) -> None:
         """`offer` and `flush_nowait` in one."""
         self._remember(frame)
@@ -65,9 +74,12 @@ class Screen:
             self.connection.send_nowait(frame.data)
 
     def _remember(self, frame: Frame) -> None:
-        history = self._history
-        history.append(frame)
+        self._history.append(frame)
         self._history_bytes += len(frame.data)
+        self._trim()
+
+    def _trim(self) -> None:
+        history = self._history
         while len(history) > self._frames_max or self._history_bytes > self._bytes_max:
             oldest = history.popleft()
             self._history_bytes -= len(oldest.data)

@@ -69,18 +69,17 @@ def deliver_twice(right: Any, self: Screen, frame: Frame) -> None:
         right(self, frame)
 
 
-@_bug(Channel, "_deliver_next")
-def swap_two_events(right: Any, self: Channel) -> None:
-    if self._waiting > 1:
-        self._send.send_nowait(self._receive.receive_nowait())
-    right(self)
+@_bug(Channel, "_waiting")
+def swap_two_events(right: Any, self: Channel) -> Any:
+    return list(reversed(right(self)))
 
 
 @_bug(RoomChannel, "_deliver")
-def forget_a_listener(right: Any, self: RoomChannel, posted: Any) -> None:
-    right(self, posted)
+def forget_a_listener(right: Any, self: RoomChannel, batch: Any) -> Any:
+    to_flush = right(self, batch)
     if self._listeners and _now_and_then():
         self._listeners.popitem()
+    return to_flush
 
 
 @_bug(EventPublisher, "link_lost")
@@ -117,12 +116,13 @@ def show_late_copies(right: Any, self: Any, number: int) -> Any:
 
 
 @_bug(RoomChannel, "_deliver")
-def hear_a_room_after_leaving_it(right: Any, self: Any, posted: Any) -> None:
+def hear_a_room_after_leaving_it(right: Any, self: Any, batch: Any) -> Any:
     before = dict(self._listeners)
-    right(self, posted)
+    to_flush = right(self, batch)
     for player_id in before.keys() - self._listeners.keys():
         if _now_and_then():
             self._listeners[player_id] = before[player_id]
+    return to_flush
 
 
 @_bug(Absences, "_void_key")
