@@ -62,6 +62,20 @@ class Connection:
     has lost the story, and nobody waits for it.
     """
 
+    __slots__ = (
+        "_bytes",
+        "_dropped",
+        "_frames",
+        "_is_ping_due",
+        "_limits",
+        "_stream",
+        "_waiting",
+        "_wake",
+        "ended",
+        "pinged_at",
+        "scope",
+    )
+
     def __init__(self, stream: PlayerStream, limits: Limits) -> None:
         self.ended: Close | None = None
         self._stream = stream

@@ -31,6 +31,18 @@ class Screen:
     client that comes back says what it saw last, and is shown the rest.
     """
 
+    __slots__ = (
+        "_bytes_max",
+        "_detached_at",
+        "_forgotten",
+        "_frames_max",
+        "_history",
+        "_history_bytes",
+        "_stamps",
+        "connection",
+        "dialect",
+    )
+
     def __init__(self, connection: Connection, dialect: Dialect, stamps: Stamps, limits: Limits) -> None:
         self.dialect = dialect
         self.connection: Connection | None = connection

@@ -176,13 +176,27 @@ def choose_subprotocol(offered: list[str]) -> str | None:
 
 def _dialect_of(websocket: WebSocket) -> Dialect:
     """By subprotocol, or by `?dialect=json` for clients that cannot offer one."""
-    if websocket.subprotocol == JSON_SUBPROTOCOL or websocket.head.query.get("dialect") == ["json"]:
+    if websocket.subprotocol == JSON_SUBPROTOCOL or websocket.query.get("dialect") == ["json"]:
         return JSON
     return text_dialect(colour=False, ticks=False)
 
 
 class Visit:
     """The receive loop: reads what the client sends and does it, line by line. Does nothing slow."""
+
+    __slots__ = (
+        "_budget",
+        "_dialect",
+        "_failed_resumes",
+        "_limits",
+        "_lobby",
+        "_manager",
+        "_player_id",
+        "_refused",
+        "_turnstile",
+        "_websocket",
+        "connection",
+    )
 
     def __init__(
         self,

@@ -42,10 +42,27 @@ class Flood(Enum):
 
 
 class WebSocket:
-    """An accepted WebSocket. `head` is the request it began with, `subprotocol` the one agreed on.
+    """An accepted WebSocket. `query` is that of the request it began with, `subprotocol` the one agreed on.
 
     `on_flood` is called when the client sends too much below the level of messages; set it before receiving.
     """
+
+    __slots__ = (
+        "_bytes",
+        "_connection",
+        "_feed",
+        "_frames",
+        "_limits",
+        "_lines",
+        "_on_flood",
+        "_pings",
+        "_reader",
+        "_reads",
+        "_stream",
+        "_turnstile",
+        "query",
+        "subprotocol",
+    )
 
     def __init__(
         self,
@@ -53,7 +70,7 @@ class WebSocket:
         reader: trio.CancelScope,
         feed: "_Feed",
         stream: PlayerStream,
-        head: RequestHead,
+        query: dict[str, list[str]],
         subprotocol: str | None,
         limits: Limits,
         turnstile: Turnstile,
@@ -63,7 +80,7 @@ class WebSocket:
         self._reader = reader
         self._feed = feed
         self._stream = stream
-        self.head = head
+        self.query = query
         self.subprotocol = subprotocol
         self._limits = limits
         self._turnstile = turnstile
@@ -208,7 +225,7 @@ async def accept_websocket(
             connection = await request.accept(subprotocol=subprotocol)
     except (trio.BrokenResourceError, trio.ClosedResourceError, trio_websocket.ConnectionClosed):
         raise HandshakeRefused("gone during the handshake") from None
-    return WebSocket(connection, reader.cancel_scope, feed, stream, head, subprotocol, limits, turnstile)
+    return WebSocket(connection, reader.cancel_scope, feed, stream, head.query, subprotocol, limits, turnstile)
 
 
 async def _answer_plain_http(stream: PlayerStream, head: RequestHead) -> None:
