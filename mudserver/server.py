@@ -81,7 +81,7 @@ class Node:
         self.limits = limits
         self.broker = broker
         self.world = World(map_, node)
-        self.audience = Audience(stamps, limits)
+        self.audience = Audience(stamps, limits, self.world.is_inside)
         self.publisher = EventPublisher(broker, subjects, self.audience, stamps, node, limits)
         self.handler = NATSMessageHandler(broker, subjects, self.publisher, self.audience, self.world, limits)
         self.manager = ConnectionManager(

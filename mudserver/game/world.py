@@ -74,6 +74,10 @@ class World:
         """The players in a room, in the order of their arrival."""
         return self._inside.get(room_id, {}).values()
 
+    def is_inside(self, player_id: PlayerId, room_id: RoomId) -> bool:
+        """Whether that player of this node stands in the room now."""
+        return player_id in self._inside.get(room_id, {})
+
     def is_inhabited(self, room_id: RoomId) -> bool:
         return bool(self._inside.get(room_id))
 

@@ -3,7 +3,7 @@
 from mudserver.config import Limits
 from mudserver.game.events import Event, Everywhere, InRoom, ToPlayer
 from mudserver.game.ids import PlayerId, RoomId
-from mudserver.realtime.rooms import GlobalChannel, RoomChannel
+from mudserver.realtime.rooms import GlobalChannel, IsInside, RoomChannel
 from mudserver.realtime.screen import Screen
 from mudserver.realtime.stamps import Stamps
 
@@ -11,9 +11,10 @@ from mudserver.realtime.stamps import Stamps
 class Audience:
     """The screens of the players in the game, the awake rooms, and the channel of the whole world."""
 
-    def __init__(self, stamps: Stamps, limits: Limits) -> None:
+    def __init__(self, stamps: Stamps, limits: Limits, is_inside: IsInside) -> None:
         self._stamps = stamps
         self._limits = limits
+        self._is_inside = is_inside
         self._past_deliveries = 0
         self.screens: dict[PlayerId, Screen] = {}
         self.rooms: dict[RoomId, RoomChannel] = {}
@@ -21,8 +22,9 @@ class Audience:
 
     def open_room(self, room_id: RoomId) -> RoomChannel:
         """A channel for a room that was asleep."""
-        self.rooms[room_id] = RoomChannel(room_id, self.screens, self._stamps, self._limits.room_events_max)
-        return self.rooms[room_id]
+        room = RoomChannel(room_id, self.screens, self._stamps, self._limits.room_events_max, self._is_inside)
+        self.rooms[room_id] = room
+        return room
 
     def close_room(self, room_id: RoomId) -> None:
         """The room falls asleep."""

@@ -12,6 +12,9 @@ from mudserver.realtime.screen import Frame, Screen, make_frame
 from mudserver.realtime.stamps import Stamps
 from mudserver.wire.dialects import Dialect, Shown
 
+IsInside = Callable[[PlayerId, RoomId], bool]
+"""Whether a player of this node stands in a room, by what has been done, not by what has passed."""
+
 Posted = Event | Notice
 """What travels in a channel: events, and what the server itself has to say."""
 
@@ -227,12 +230,22 @@ class RoomChannel(Channel):
     events: so nobody hears what was said before they came or after they went, and nothing in between is missed.
     """
 
-    def __init__(self, room_id: RoomId, screens: Mapping[PlayerId, Screen], stamps: Stamps, events_max: int) -> None:
+    def __init__(
+        self,
+        room_id: RoomId,
+        screens: Mapping[PlayerId, Screen],
+        stamps: Stamps,
+        events_max: int,
+        is_inside: IsInside = lambda player_id, room_id: False,
+    ) -> None:
         super().__init__(stamps, events_max)
         self.room_id = room_id
         self._screens = screens
+        self._is_inside = is_inside
         self._listeners: dict[PlayerId, Screen] = {}
         self._present: dict[PlayerId, str] = {}
+        self._back_early: set[PlayerId] = set()
+        """Who was back before their departure had passed: they have been sent lists older than what they saw then."""
 
     def listeners(self) -> Mapping[PlayerId, Screen]:
         return self._listeners
@@ -253,7 +266,9 @@ class RoomChannel(Channel):
         fact = posted.fact if isinstance(posted, Event) else None
         if isinstance(fact, PlayerLeft):
             self._present.pop(fact.player_id, None)
-            self._listeners.pop(fact.player_id, None)
+            self._back_early.discard(fact.player_id)
+            if self._listeners.pop(fact.player_id, None) and self._is_inside(fact.player_id, self.room_id):
+                self._back_early.add(fact.player_id)
             shares.leave(fact.player_id, number)
         super()._share(number, posted, shares)
         if isinstance(fact, PlayerEntered):
@@ -267,9 +282,16 @@ class RoomChannel(Channel):
         changes = {number for number, posted in enumerate(batch) if _is_coming_or_going(posted)}
         if changes:
             # One fresh list after all comings and goings, for those who saw others come or go.
-            told = [screen for screen, heard in shares.parts.values() if not changes.isdisjoint(heard)]
+            told = list(shares.whole.values())
+            for player_id, (screen, heard) in shares.parts.items():
+                if player_id in self._back_early:
+                    offered.append(screen)
+                elif changes.isdisjoint(heard):
+                    continue
+                told.append(screen)
+            self._back_early -= shares.parts.keys()
             lists = _FramesByDialect([Occupants(self.room_id, tuple(self._present.values()))], self._stamps)
-            for screen in (*shares.whole.values(), *told):
+            for screen in told:
                 if (frame := lists.of(screen.dialect)[0]) is not None:
                     screen.offer(frame)
                     self.deliveries += 1

@@ -23,7 +23,11 @@ class House:
     def __init__(self, stamps: Stamps, events_max: int = 1024) -> None:
         self._stamps = stamps
         self._screens: dict[PlayerId, Screen] = {}
-        self.channel = RoomChannel(QUAY, self._screens, stamps, events_max)
+        self.inside: set[str] = set()
+        """Who is in the room by what has been done, whatever has passed."""
+        self.channel = RoomChannel(
+            QUAY, self._screens, stamps, events_max, lambda player_id, _: player_id in self.inside
+        )
         self.inhabited = False
 
     def seat(self, name: str, dialect: Dialect = JSON) -> Seat:
@@ -119,6 +123,32 @@ async def test_a_leaver_gets_no_list_of_the_room_they_left(house: House, nursery
     await wait_all_tasks_blocked()
     assert bob.new_events() == []
     assert alice.new_events() == [("player_left", "bob leaves the room."), ("room_occupants", ["alice"])]
+    nursery.cancel_scope.cancel()
+
+
+async def test_who_is_back_before_their_departure_has_passed_gets_a_fresh_list(
+    house: House, nursery: trio.Nursery
+) -> None:
+    """They saw the room as they came back, and after that a list from before they left. Seen to fail without it."""
+    alice = house.seat("alice")
+    for name in ("alice", "bob"):
+        house.enters(name)
+    await wait_all_tasks_blocked()
+    alice.new()
+    house.inside.add("alice")
+    house.enters("carol")
+    await wait_all_tasks_blocked()
+    assert alice.new_events()[-1] == ("room_occupants", ["alice", "bob", "carol"])
+    house.leaves("alice")
+    house.leaves("carol")
+    house.enters("alice")
+    await wait_all_tasks_blocked()
+    assert alice.new_events() == [("room_occupants", ["bob", "alice"])]
+    house.inside.clear()
+    house.leaves("alice")
+    house.enters("alice")
+    await wait_all_tasks_blocked()
+    assert alice.new_events() == []
     nursery.cancel_scope.cancel()
 
 

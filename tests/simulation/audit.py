@@ -57,7 +57,6 @@ class Auditor:
                 who = (bot.name, actor.name) if actor else (bot.name,)
                 missing = entry.told(visit.dialect)
                 oracle.fail(f"{bot.name} was never shown {missing!a}", *who, since=entry.seconds - 1)
-            visit.knows_ticks = True
             if client.room_id != visit.room_id:
                 oracle.fail(f"{bot.name} sees {client.room_id}, but is in {visit.room_id}", bot.name, since=now - 10)
             if isinstance(client, JsonClient) and visit.room_id is not None and oracle.is_quiet(visit.room_id):

@@ -249,8 +249,8 @@ class Bot:
             case "look":
                 await self._speak(client, "look")
             case "ticks":
-                visit = self._visit_of(client)
-                visit.knows_ticks = isinstance(client, JsonClient)
+                if not isinstance(client, JsonClient):
+                    self._visit_of(client).ticks_unanswered += 1
                 await self._speak(client, f"ticks {self._dice.choice(('on', 'off'))}")
             case "flood":
                 await self._flood(client, self._dice.choice((15, 25, 45, 60)))

@@ -282,7 +282,7 @@ class TextClient(Client):
             self._check_who(message.rstrip().replace("\r\n", "\n"))
         elif message.startswith(("Ticks: on", "Ticks: off")):
             if self.visit is not None:
-                self.visit.dialect = text_dialect(colour=False, ticks=message.startswith("Ticks: on"))
+                self.visit.set_ticks(on=message.startswith("Ticks: on"))
         elif message.startswith("Somebody came back as you"):
             self._fail_of_takeover()
         elif message.startswith("Not everything that happened"):

@@ -96,8 +96,8 @@ class Visit:
     is_back_early: bool = False
     """Whether they were back in their room before their departure from it had passed."""
     dialect: Dialect = field(default_factory=lambda: text_dialect(colour=False, ticks=False))
-    knows_ticks: bool = True
-    """Whether it is certain that `dialect` is what the server uses: not between `ticks on` and its answer."""
+    ticks_unanswered: int = 0
+    """How many `ticks on` and `ticks off` have had no answer; if it was lost with the line, `dialect` may be wrong."""
     streams: dict[str, deque[Entry]] = field(default_factory=dict)
     shown_in_farewell: list[str] = field(default_factory=list)
     """What came over a line that the server had given up already."""
@@ -192,6 +192,15 @@ class Visit:
         self.excused_up_to = max((queue[-1].number for queue in self.streams.values() if queue), default=-1)
         self._excused_at = trio.current_time()
 
+    def set_ticks(self, *, on: bool) -> None:
+        """The server says that ticks are shown from here on, or no more. Those before may have been told either way."""
+        self.dialect = text_dialect(colour=False, ticks=on)
+        self.ticks_unanswered = max(0, self.ticks_unanswered - 1)
+        for entry in self._waiting():
+            if entry.told(_other(self.dialect)) != entry.told(self.dialect):
+                self.excused.add(entry.number)
+                self._excused_at = trio.current_time()
+
     def excuse_answers(self) -> None:
         """What was typed last may never have arrived."""
         self.excused.update(entry.number for entry in self.streams.get(ANSWERS, ()))
@@ -239,13 +248,13 @@ class Visit:
     def _tells(self, entry: Entry, told: str) -> bool:
         if entry.told(self.dialect) == told:
             return True
-        return not self.knows_ticks and entry.told(_other(self.dialect)) == told
+        return self.ticks_unanswered > 0 and entry.told(_other(self.dialect)) == told
 
     def _may_skip(self, entry: Entry) -> bool:
         if self._is_excused(entry):
             return True
         return entry.told(self.dialect) is None or (
-            not self.knows_ticks and entry.told(_other(self.dialect)) != entry.told(self.dialect)
+            self.ticks_unanswered > 0 and entry.told(_other(self.dialect)) != entry.told(self.dialect)
         )
 
 

@@ -33,7 +33,7 @@ SLEEPS_EARLY = "a room falls asleep while the steps of somebody who only passed 
 
 AWAITED_FOR_EVER = "what was on its way when its subscription ended is awaited until the link is lost, and shown then"
 
-TOLERATED = frozenset((STALE_OCCUPANTS,))
+TOLERATED: frozenset[str] = frozenset()
 """Faults of the server that are known and not mended yet: counted, not failed. Empty this as they are."""
 
 
