@@ -8,12 +8,11 @@ import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import trio
 
 from mudserver.errors import ConnectionEnded, HandshakeRefused, StartupError, first_cause
-from mudserver.transport.http import response
+from mudserver.transport.http import refuse
 from mudserver.transport.stream import PlayerStream, SocketPlayerStream
 
 logger = logging.getLogger(__name__)
@@ -23,6 +22,9 @@ Handler = Callable[[PlayerStream, str], Awaitable[None]]
 
 BACKLOG = 1024
 """Connections the kernel may hold for us: a thousand players coming back at once after a restart."""
+
+TOLD_AT_ONCE_MAX = 16
+"""Strangers who are being told that the server is full; more of them at a time are hung up on without a word."""
 
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _NO_ROOM_PAUSE_SECONDS = 0.1
@@ -64,14 +66,16 @@ async def serve_connections(
 ) -> None:
     """Accepts until cancelled; each connection becomes a task in `connections`, which may outlive the accepting.
 
-    Whoever would be one more than `connections_max` gets a short HTTP answer and no task.
+    Whoever would be one more than `connections_max` gets a short HTTP answer, if there are not too many of those.
     """
-    async with trio.open_nursery() as acceptors:
+    async with trio.open_nursery() as leaving, trio.open_nursery() as acceptors:
         for sock in listening:
-            acceptors.start_soon(_accept, sock, handle, connections, connections_max)
+            acceptors.start_soon(_accept, sock, handle, connections, connections_max, leaving)
 
 
-async def _accept(listening: socket.socket, handle: Handler, connections: trio.Nursery, connections_max: int) -> None:
+async def _accept(
+    listening: socket.socket, handle: Handler, connections: trio.Nursery, connections_max: int, leaving: trio.Nursery
+) -> None:
     with listening:
         while True:
             await trio.lowlevel.wait_readable(listening)
@@ -85,16 +89,22 @@ async def _accept(listening: socket.socket, handle: Handler, connections: trio.N
                     await trio.sleep(_NO_ROOM_PAUSE_SECONDS)
                 continue  # anything else is a connection that died before we took it
             sock.setblocking(False)
-            if len(connections.child_tasks) >= connections_max:
-                with sock, suppress(OSError):
-                    sock.send(response(503, "The server is full; come back a little later."))
-                continue
             try:
                 stream = SocketPlayerStream(sock)
             except OSError:
                 sock.close()  # reset already
                 continue
+            if len(connections.child_tasks) >= connections_max:
+                if len(leaving.child_tasks) < TOLD_AT_ONCE_MAX:
+                    leaving.start_soon(guard_connection, _tell_it_is_full, stream, str(address[0]))
+                else:
+                    sock.close()
+                continue
             connections.start_soon(guard_connection, handle, stream, str(address[0]))
+
+
+async def _tell_it_is_full(stream: PlayerStream, _peer: str) -> None:
+    await refuse(stream, 503, "The server is full; come back a little later.")
 
 
 async def guard_connection(handle: Handler, stream: PlayerStream, peer: str) -> None:

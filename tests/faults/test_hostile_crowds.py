@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+import trio
 
 from tests.faults.conftest import SMALL_LIMITS
 from tests.faults.raw import CLOSE, RawClient, connect, frame, request
@@ -38,7 +39,9 @@ def proxied_watch(limits: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 async def test_one_more_than_the_cap_gets_a_503_and_those_inside_hear_nothing(
     watch: Watch, witnesses: Witnesses
 ) -> None:
-    """Fails without the count of `child_tasks` in `transport.listener._accept`."""
+    """Fails without the count of `child_tasks` in `transport.listener._accept`; and with a close right behind the answer,
+    which the rest of the request then destroys.
+    """
     inside: list[RawClient] = []
     async with witnesses.talking():
         for _ in range(CONNECTIONS_MAX - 2):
@@ -48,6 +51,8 @@ async def test_one_more_than_the_cap_gets_a_503_and_those_inside_hear_nothing(
         for _ in range(20):
             outside = await connect(watch.port)
             with outside.sock:
+                await outside.send(request(further=b"X-Long: " + b"x" * 6000 + b"\r\n"))
+                await trio.sleep(0.01)
                 assert await outside.read_to_end() == "503"
                 assert outside.received.endswith(b"The server is full; come back a little later.\n")
         for client in inside:
