@@ -39,9 +39,7 @@ def proxied_watch(limits: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 async def test_one_more_than_the_cap_gets_a_503_and_those_inside_hear_nothing(
     watch: Watch, witnesses: Witnesses
 ) -> None:
-    """Fails without the count of `child_tasks` in `transport.listener._accept`; and with a close right behind the answer,
-    which the rest of the request then destroys.
-    """
+    """Fails without the count of `child_tasks` in `transport.listener._accept`."""
     inside: list[RawClient] = []
     async with witnesses.talking():
         for _ in range(CONNECTIONS_MAX - 2):

@@ -32,7 +32,7 @@ async def test_a_player_who_misbehaves_comes_and_goes_and_that_is_all(
     offence: Offence, watch: Watch, witnesses: Witnesses
 ) -> None:
     """Fails without the floods' reasons in `LEAVES_AT_ONCE` (the player stands there without a line), without the
-    counts of `_GuardedStream` (the floods go on), and without `except*` in `open_websocket_nursery` (a traceback).
+    counts of `WebSocket._read` and `_feed_library` (the floods go on), and without `except*` in `open_websocket_nursery` (a traceback).
     """
     client = await connect(watch.port)
     with client.sock:

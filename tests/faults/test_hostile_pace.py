@@ -116,7 +116,7 @@ async def test_whoever_types_too_fast_is_warned_and_then_shown_out_and_the_room_
 
 
 async def test_a_flood_of_tiny_packets_is_ended(watch: Watch, witnesses: Witnesses) -> None:
-    """Fails without the count of reads in `_GuardedStream`."""
+    """Fails without the count of reads in `WebSocket._read`."""
     client = await connect(watch.port)
     with client.sock:
         async with witnesses.talking():
