@@ -31,8 +31,8 @@ async def test_a_stranger_who_misbehaves_before_giving_a_name_is_never_seen(
 async def test_a_player_who_misbehaves_comes_and_goes_and_that_is_all(
     offence: Offence, watch: Watch, witnesses: Witnesses
 ) -> None:
-    """Fails without the floods' reasons in `LEAVES_AT_ONCE` (the player stands there without a line), without the
-    counts of `WebSocket._read` and `_feed_library` (the floods go on), and without `except*` in `open_websocket_nursery` (a traceback).
+    """Fails without the floods' reasons in `LEAVES_AT_ONCE` (the player stands there without a line), and without the
+    counts of `WebSocket._read` and `WebSocket._feed_library` (the floods go on).
     """
     client = await connect(watch.port)
     with client.sock:
