@@ -3,7 +3,7 @@
 from mudserver.config import Limits
 from mudserver.game.events import Event, Everywhere, InRoom, ToPlayer
 from mudserver.game.ids import PlayerId, RoomId
-from mudserver.realtime.rooms import GlobalChannel, IsInside, RoomChannel
+from mudserver.realtime.rooms import Channel, GlobalChannel, IsInside, RoomChannel
 from mudserver.realtime.screen import Screen
 from mudserver.realtime.stamps import Stamps
 
@@ -39,17 +39,20 @@ class Audience:
         for channel in (self.everywhere, *self.rooms.values()):
             channel.deliver_waiting()
 
-    def route(self, event: Event) -> None:
-        """Hands an event to whoever hears it here; to nobody, if nobody does."""
+    def route(self, event: Event) -> Channel | None:
+        """Hands an event to whoever hears it here; to nobody, if nobody does. Returns the channel it waits in now."""
         match event.to:
             case InRoom(room_id):
                 if (room := self.rooms.get(room_id)) is not None:
                     room.post(event)
+                return room
             case Everywhere():
                 self.everywhere.post(event)
+                return self.everywhere
             case ToPlayer(player_id):
                 if (screen := self.screens.get(player_id)) is not None:
                     screen.show(event)
+                return None
 
     def hears(self, event: Event) -> bool:
         """Whether this node is subscribed to where the event goes, so that it will come back to us."""

@@ -14,7 +14,7 @@ from mudserver.game.ids import PlayerId, RoomId
 from mudserver.game.world import World
 from mudserver.realtime.audience import Audience
 from mudserver.realtime.event_publisher import EventPublisher
-from mudserver.realtime.rooms import RoomChannel
+from mudserver.realtime.rooms import Channel, RoomChannel
 from mudserver.wire.envelope import decode_event, open_payload, whose
 from mudserver.wire.subjects import Subjects
 
@@ -46,6 +46,7 @@ class NATSMessageHandler:
         self._world = world
         self._limits = limits
         self._rooms: trio.Nursery | None = None
+        self._routed: list[Channel] = []
         self._lost_at: float | None = None
         self._handed_out_before = 0
         self.counts: Counter[str] = Counter()
@@ -59,18 +60,30 @@ class NATSMessageHandler:
             task_status.started()
             async for incoming in self._broker.incoming:
                 self._take(incoming)
-                # What else has come goes in the same step: a scheduler pass for each would make a queue of them.
+                # What else has come goes along: a scheduler pass for each would make a queue of them.
+                has_waited = False
                 with suppress(trio.WouldBlock):
                     for _ in range(MESSAGES_AT_ONCE_MAX):
                         was_talk = self._is_talk(incoming)
                         incoming = self._broker.incoming.receive_nowait()
                         if not (was_talk and self._is_talk(incoming)):
-                            await trio.lowlevel.checkpoint()
+                            if not has_waited:
+                                has_waited = True
+                                await trio.lowlevel.checkpoint()  # for rooms that got something in the pass before
+                            self._deliver_routed()
                         self._take(incoming)
+                self._routed.clear()
+
+    def _deliver_routed(self) -> None:
+        """Delivers what was routed just now, but for what gathers before a crowd."""
+        for channel in self._routed:
+            if not channel.is_crowded:
+                channel.deliver_waiting()
+        self._routed.clear()
 
     def _is_talk(self, incoming: Incoming) -> bool:
         """Whether it stays within one room. What somebody hears in two channels comes in order only if what is in the
-        first has been delivered before the other gets anything: an arrival, a shout, a tell.
+        first is delivered before the other gets anything: an arrival, a shout, a tell.
         """
         return isinstance(incoming, Message) and self._subjects.is_within_room(incoming.subject)
 
@@ -134,7 +147,8 @@ class NATSMessageHandler:
                 return  # every node has its own; players feel that of the node they are on
             if not self._world.players.keys().isdisjoint((event.actor, whose(event.fact))):
                 raise MalformedMessage("actor")  # only we say what our own players do
-        self._audience.route(event)
+        if (channel := self._audience.route(event)) is not None:
+            self._routed.append(channel)
 
     def _link_up(self, url: str) -> None:
         self._publisher.link_up()

@@ -83,9 +83,13 @@ class Channel:
         """Before a crowd the next events wait a little, so that they are joined: else a thousand arrivals are a million
         writes.
         """
-        crowd = len(self.listeners())
-        if crowd > CROWD_LISTENERS:
-            await trio.sleep(crowd * GATHER_SECONDS_PER_LISTENER)
+        if self.is_crowded:
+            await trio.sleep(len(self.listeners()) * GATHER_SECONDS_PER_LISTENER)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many listen that events are gathered for them."""
+        return len(self.listeners()) > CROWD_LISTENERS
 
     def deliver_waiting(self) -> None:
         """Delivers at once what is in the channel now."""

@@ -10,6 +10,7 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks.deliveries import marker, tally_said
@@ -51,10 +52,10 @@ def run(bench: Bench, arguments: argparse.Namespace) -> Result:
         seat_players(swarm, world, room_of, enter_as_text, bench.progress, "hostile")
         _talk(bench, swarm, arguments, WARM_UP_SECONDS, "warm-up")
         alone = _measure(bench, swarm, server, arguments, room_of, "without", result)
-        with _attackers(bench, server, arguments.attackers) as done:
+        with _attackers(bench, server, arguments.attackers) as attackers:
             _talk(bench, swarm, arguments, WARM_UP_SECONDS, "warm-up")
-            besieged = _measure(bench, swarm, server, arguments, room_of, "with", result)
-        besieged["attacks"] = sum(done.values())
+            besieged = _measure(bench, swarm, server, arguments, room_of, "with", result, attackers.pid)
+        besieged["attacks"] = sum(attackers.done.values())
     result.records = [alone, besieged]
     before, after = alone["p99_ms"], besieged["p99_ms"]
     assert isinstance(before, float)
@@ -63,17 +64,25 @@ def run(bench: Bench, arguments: argparse.Namespace) -> Result:
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class _Attackers:
+    """Their process, and how often each thing was done, filled in at the end."""
+
+    pid: int
+    done: dict[str, int] = field(default_factory=dict)
+
+
 @contextmanager
-def _attackers(bench: Bench, server: GameServer, count: int) -> Iterator[dict[str, int]]:
-    """Attackers at work during the block; gives how often each thing was done, filled in at the end."""
-    done: dict[str, int] = {}
+def _attackers(bench: Bench, server: GameServer, count: int) -> Iterator[_Attackers]:
+    """Attackers at work during the block."""
     program = ["-m", "benchmarks.attackers", str(server.port), str(count)]
     with open_child("attackers", program, bench.work_dir / "attackers.err", child_environment()) as child:
         child.next_line(ATTACKERS_END_SECONDS_MAX)
-        yield done
+        attackers = _Attackers(child.pid)
+        yield attackers
         child.check_alive()
         child.say("enough")
-        done.update(json.loads(child.next_line(ATTACKERS_END_SECONDS_MAX)))
+        attackers.done.update(json.loads(child.next_line(ATTACKERS_END_SECONDS_MAX)))
 
 
 def _measure(
@@ -84,9 +93,11 @@ def _measure(
     room_of: list[int],
     attackers: str,
     result: Result,
+    attackers_pid: int | None = None,
 ) -> dict[str, Figure]:
     """The talk once, ticked off; adds its faults and warnings to `result` and gives its figures."""
-    meter = CpuMeter(server.roles | {"client": os.getpid()})
+    more = {} if attackers_pid is None else {"attackers": attackers_pid}
+    meter = CpuMeter(server.roles | {"client": os.getpid()} | more)
     speakers, recording = _talk(bench, swarm, arguments, arguments.seconds, f"measured {attackers}", is_counted=True)
     used = meter.stop()
     bench.progress.say("hostile: every delivery is ticked off")
@@ -109,6 +120,7 @@ def _measure(
         "server_cores": used["server"] / meter.wall_seconds,
         "broker_cores": used["broker"] / meter.wall_seconds,
         "client_cores": used["client"] / meter.wall_seconds,
+        "attacker_cores": used["attackers"] / meter.wall_seconds if more else None,
         "server_mib": resident_bytes(server.child.pid) / 2**20,
     }
 
