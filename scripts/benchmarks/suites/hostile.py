@@ -27,10 +27,12 @@ SPOKEN: Final = "the stars are not quite where we left them"
 P99_RATIO_MAX: Final = 2.0
 WARM_UP_SECONDS: Final = 5.0
 """Also how long the attackers are at it before what they cost is measured."""
+QUICK_WARM_UP_SECONDS: Final = 1.0
 LATE_SECONDS_MAX: Final = 0.05
 """If the client falls behind its schedule by more, the load was not what it says."""
 DRAIN_SECONDS: Final = 8.0
 """For the last lines. Where attackers come and go it is never quiet, so nothing is waited for beyond this."""
+QUICK_DRAIN_SECONDS: Final = 1.0
 ATTACKERS_END_SECONDS_MAX: Final = 15.0
 
 
@@ -44,16 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(bench: Bench, arguments: argparse.Namespace) -> Result:
     if bench.quick:
-        arguments = argparse.Namespace(players=300, rooms=30, events_per_second=150.0, attackers=60, seconds=4.0)
+        arguments = argparse.Namespace(players=200, rooms=20, events_per_second=150.0, attackers=40, seconds=3.0)
+    warm_up_seconds = QUICK_WARM_UP_SECONDS if bench.quick else WARM_UP_SECONDS
     world = BenchWorld(arguments.rooms)
     room_of = [number % arguments.rooms for number in range(arguments.players)]
     result = Result("hostile", {"dialect": "text", "attackers": arguments.attackers}, [])
     with open_game_server(bench, world) as server, Swarm(server.port) as swarm:
         seat_players(swarm, world, room_of, enter_as_text, bench.progress, "hostile")
-        _talk(bench, swarm, arguments, WARM_UP_SECONDS, "warm-up")
+        _talk(bench, swarm, arguments, warm_up_seconds, "warm-up")
         alone = _measure(bench, swarm, server, arguments, room_of, "without", result)
         with _attackers(bench, server, arguments.attackers) as attackers:
-            _talk(bench, swarm, arguments, WARM_UP_SECONDS, "warm-up")
+            _talk(bench, swarm, arguments, warm_up_seconds, "warm-up")
             besieged = _measure(bench, swarm, server, arguments, room_of, "with", result, attackers.pid)
         besieged["attacks"] = sum(attackers.done.values())
     result.records = [alone, besieged]
@@ -146,7 +149,7 @@ def _talk(
     recording = swarm.play(
         schedule,
         seconds_min=seconds,
-        drain_seconds_max=DRAIN_SECONDS,
+        drain_seconds_max=QUICK_DRAIN_SECONDS if bench.quick else DRAIN_SECONDS,
         each_second=lambda at: bench.progress.say(told.format(at)),
     )
     return speakers, recording
