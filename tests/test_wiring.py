@@ -59,7 +59,7 @@ def cut_publisher(play: Play, patch: pytest.MonkeyPatch) -> None:
 
 def bypass_publisher(play: Play, patch: pytest.MonkeyPatch) -> None:
     """The original's way: the event is shown at once, and nothing goes by NATS."""
-    patch.setattr(play.node.publisher, "publish", play.node.audience.route)
+    patch.setattr(play.node.publisher, "publish", play.node.publisher._hand_out)
 
 
 def publish_and_broadcast(play: Play, patch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def publish_and_broadcast(play: Play, patch: pytest.MonkeyPatch) -> None:
 
     def twice(event: Event) -> None:
         publish(event)
-        play.node.audience.route(event)
+        play.node.publisher._hand_out(event)
 
     patch.setattr(play.node.publisher, "publish", twice)
     # Only a count of what was seen tells: see test_nothing_is_shown_twice.

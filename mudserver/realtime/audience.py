@@ -40,7 +40,10 @@ class Audience:
             channel.deliver_waiting()
 
     def route(self, event: Event) -> Channel | None:
-        """Hands an event to whoever hears it here; to nobody, if nobody does. Returns the channel it waits in now."""
+        """Hands an event to whoever hears it here; to nobody, if nobody does.
+
+        Returns the channel it waits in, if it does: the caller sees to its delivery.
+        """
         match event.to:
             case InRoom(room_id):
                 if (room := self.rooms.get(room_id)) is not None:

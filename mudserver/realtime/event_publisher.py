@@ -123,7 +123,8 @@ class EventPublisher:
 
     def _hand_out(self, event: Event) -> None:
         self.handed_out += 1
-        self._audience.route(event)
+        if (channel := self._audience.route(event)) is not None:
+            channel.deliver_soon()
 
     def _report_failure(self, event_type: str, why: str) -> None:
         self.failures += 1

@@ -24,13 +24,15 @@ CROWD_LISTENERS = 100
 """More than this is a crowd."""
 
 GATHER_SECONDS_PER_LISTENER = 50e-6
-"""How long a crowd's next events wait: about twice as long as it takes to write to all, so half of the time is left."""
+"""How long a crowd's next events wait for each who is connected: about twice as long as it takes to write to them, so
+half of the time is left.
+"""
 
 BATCH_EVENTS_MAX = 64
 """Events that are joined into one write for each listener; far fewer than an outbox holds."""
 
-WRITES_AT_ONCE_MAX = 100
-"""Writes to sockets, about a millisecond, before everybody else has a turn."""
+WRITES_AT_ONCE_MAX = 50
+"""Writes to sockets, about half a millisecond, before everybody else has a turn."""
 
 
 class Channel:
@@ -43,32 +45,38 @@ class Channel:
         self.deliveries = 0
         self._stamps = stamps
         self._send, self._receive = trio.open_memory_channel[Posted](events_max)
-        self._posted = trio.Event()
+        self._due = trio.Event()
 
     @abstractmethod
     def listeners(self) -> Mapping[PlayerId, Screen]:
         """Who hears this channel now."""
 
     def post(self, posted: Posted) -> None:
-        """Puts an event or a notice. Never waits: if the channel is full, what is in it is delivered on the spot."""
+        """Puts an event or a notice. `deliver_soon` or `deliver_waiting` must follow, once for any number of them.
+
+        Never waits: if the channel is full, what is in it is delivered on the spot.
+        """
         try:
             self._send.send_nowait(posted)
         except trio.WouldBlock:
             self.deliver_waiting()
             self._send.send_nowait(posted)
-        self._posted.set()
+
+    def deliver_soon(self) -> None:
+        """Has the channel's own task deliver what is in it."""
+        self._due.set()
 
     async def run(self) -> None:
         """Delivers until cancelled."""
         while True:
-            await self._wait_for_events()
+            await self._wait_until_due()
             await self._deliver_in_steps()
 
-    async def _wait_for_events(self) -> None:
+    async def _wait_until_due(self) -> None:
         # Not by receive(): a task that waits there is handed the event outside the channel, where `post` could not
         # find it, and later events would overtake it.
-        await self._posted.wait()
-        self._posted = trio.Event()
+        await self._due.wait()
+        self._due = trio.Event()
 
     async def _deliver_in_steps(self) -> None:
         """Delivers what is in the channel; while it writes to a crowd, others have their turns."""
@@ -84,11 +92,12 @@ class Channel:
         writes.
         """
         if self.is_crowded:
-            await trio.sleep(len(self.listeners()) * GATHER_SECONDS_PER_LISTENER)
+            connected = sum(screen.connection is not None for screen in self.listeners().values())
+            await trio.sleep(connected * GATHER_SECONDS_PER_LISTENER)
 
     @property
     def is_crowded(self) -> bool:
-        """Whether so many listen that events are gathered for them."""
+        """Whether so many listen that events are gathered for them, and others have turns while they are written."""
         return len(self.listeners()) > CROWD_LISTENERS
 
     def deliver_waiting(self) -> None:
@@ -110,7 +119,7 @@ class Channel:
         """Puts the events into the outboxes of those who hear them, all in one step, which keeps each client's numbers
         rising. Returns the screens that are to be flushed.
         """
-        if len(batch) == 1 and self._changes_nobody(batch[0]):
+        if len(batch) == 1 and not self.is_crowded and self._changes_nobody(batch[0]):
             self._send_to_all(batch[0])
             return ()
         shares = _Shares(self.listeners())
@@ -126,7 +135,7 @@ class Channel:
         shares.hear(number, _actor_of(posted))
 
     def _send_to_all(self, posted: Posted) -> None:
-        """A single event: the short way."""
+        """A single event to a few: the short way."""
         but = _actor_of(posted)
         frames = _FramesByDialect([posted], self._stamps)
         dialect: Dialect | None = None
@@ -258,7 +267,7 @@ class RoomChannel(Channel):
         """Delivers until the room has had no listener for so many seconds, and is not needed for anything else."""
         while True:
             with trio.move_on_after(math.inf if self._listeners else linger_seconds) as idle:
-                await self._wait_for_events()
+                await self._wait_until_due()
             if idle.cancelled_caught and not is_needed(self.room_id):
                 return
             await self._deliver_in_steps()
@@ -273,6 +282,8 @@ class RoomChannel(Channel):
             self._back_early.discard(fact.player_id)
             if self._listeners.pop(fact.player_id, None) and self._is_inside(fact.player_id, self.room_id):
                 self._back_early.add(fact.player_id)
+            if not self._listeners:
+                self.deliver_soon()  # nothing, but the room's task learns that it may fall asleep
             shares.leave(fact.player_id, number)
         super()._share(number, posted, shares)
         if isinstance(fact, PlayerEntered):

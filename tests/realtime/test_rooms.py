@@ -46,6 +46,7 @@ class House:
 
     def _post(self, fact: PlayerEntered | PlayerLeft | ChatMessage, name: str) -> None:
         self.channel.post(Event(fact, InRoom(QUAY), actor=PlayerId(name)))
+        self.channel.deliver_soon()
 
     async def run(self) -> None:
         await self.channel.run_until_asleep(30.0, lambda room_id: self.inhabited)
@@ -223,6 +224,7 @@ async def test_the_world_at_large_is_heard_by_everybody_but_the_actor(stamps: St
             ChatMessage(PlayerId("alice"), "alice", "shout", "alice shouts: hi", "m"), InRoom(QUAY), PlayerId("alice")
         )
     )
+    channel.deliver_soon()
     await wait_all_tasks_blocked()
     assert (alice.new(), bob.new()) == ([], ["alice shouts: hi\r\n"])
     nursery.cancel_scope.cancel()
