@@ -32,6 +32,9 @@ READ_BYTES = 64 * 1024
 FIRST_PAUSE_SECONDS = 0.05
 """Before the next attempt after a link that had been good; then twice as long each time."""
 
+QUIET_SECONDS = 0.0005
+"""So long after the last write a message is written at once; sooner, it waits for others of its scheduler pass."""
+
 FIRST_SUBSCRIPTION = 1000
 """Our subscriptions' numbers begin here; nats-py, should it ever subscribe to anything itself, begins at 1."""
 
@@ -208,6 +211,7 @@ class _Link:
         self._numbers: dict[str, int] = {}
         self._next_number = itertools.count(FIRST_SUBSCRIPTION)
         self._lines: list[bytes] = []
+        self._wrote_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._due = trio.Event()
         self._wire = trio.CancelScope()
@@ -220,7 +224,7 @@ class _Link:
             self.subscribe(subject)
         self.publish(self._probe_subject, b"{}")
 
-    # What Trio code reaches only puts; `run_wire` writes all that was put in a scheduler pass at once.
+    # What Trio code reaches puts. It also writes, if there is little to do; else `run_wire` joins what was put.
 
     def publish(self, subject: str, payload: bytes) -> None:
         self._put_line(b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(payload), payload))
@@ -243,7 +247,10 @@ class _Link:
             self.fail("it takes our messages too slowly")
             return
         self._lines.append(line)
-        self._due.set()
+        if self.was_up and time.monotonic() - self._wrote_at > QUIET_SECONDS:
+            self._write()
+        else:
+            self._due.set()
 
     async def run_wire(self, tap: _Tap | None) -> None:
         """Writes what is put, and reads what comes by the tap, if there is one. A Trio task; ends with the link."""
@@ -260,9 +267,10 @@ class _Link:
             self._write()
 
     def _write(self) -> None:
-        if self._lost.done():
+        if self._lost.done() or not self._lines:
             return
         lines, self._lines = self._lines, []
+        self._wrote_at = time.monotonic()
         try:
             waiting = self._client.write_nowait(b"".join(lines))
         except OSError as error:

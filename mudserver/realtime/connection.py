@@ -102,13 +102,13 @@ class Connection:
         if self._frames > self._limits.outbox_frames_max or self._bytes > self._limits.outbox_bytes_max:
             self.end(SLOW)
 
-    def send_nowait(self, frame: bytes) -> None:
-        """`offer` and `flush_nowait` in one: the short way for a single frame to a client that is not behind."""
-        if not self._frames and self.ended is None and self._stream.offer(frame):
+    def send_nowait(self, data: bytes, frames: int = 1) -> None:
+        """`offer` and `flush_nowait` in one: the short way to a client that is not behind."""
+        if not self._frames and self.ended is None and self._stream.offer(data):
             if self._stream.is_behind:
                 self._wake.set()
             return
-        self.offer(frame)
+        self.offer(data, frames)
         self.flush_nowait()
 
     def flush_nowait(self) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import trio
 
@@ -32,13 +32,14 @@ BATCH_EVENTS_MAX = 64
 """Events that are joined into one write for each listener; far fewer than an outbox holds."""
 
 WRITES_AT_ONCE_MAX = 50
-"""Writes to sockets, about half a millisecond, before everybody else has a turn."""
+"""Listeners served, about half a millisecond, before everybody else has a turn."""
 
 
 class Channel:
     """A memory channel of events and the task that delivers them: encoded once per dialect, the same bytes to all.
 
-    `deliveries` counts the frames put into outboxes.
+    A crowd is served in steps, and events are encoded anew for each, so that every client's numbers rise whatever else
+    it is shown between them. `deliveries` counts the frames put into outboxes.
     """
 
     def __init__(self, stamps: Stamps, events_max: int) -> None:
@@ -46,6 +47,8 @@ class Channel:
         self._stamps = stamps
         self._send, self._receive = trio.open_memory_channel[Posted](events_max)
         self._due = trio.Event()
+        self._steps: Iterator[None] | None = None
+        """What is left to do of a delivery that was begun."""
 
     @abstractmethod
     def listeners(self) -> Mapping[PlayerId, Screen]:
@@ -79,12 +82,9 @@ class Channel:
         self._due = trio.Event()
 
     async def _deliver_in_steps(self) -> None:
-        """Delivers what is in the channel; while it writes to a crowd, others have their turns."""
-        while batch := self._waiting():
-            for number, screen in enumerate(self._deliver(batch), 1):
-                screen.flush_nowait()
-                if number % WRITES_AT_ONCE_MAX == 0:
-                    await trio.lowlevel.checkpoint()
+        """Delivers what is in the channel; between two steps others have their turns."""
+        for _ in iter(self._step, False):
+            await trio.lowlevel.checkpoint()
         await self._let_gather()
 
     async def _let_gather(self) -> None:
@@ -101,10 +101,21 @@ class Channel:
         return len(self.listeners()) > CROWD_LISTENERS
 
     def deliver_waiting(self) -> None:
-        """Delivers at once what is in the channel now."""
-        while batch := self._waiting():
-            for screen in self._deliver(batch):
-                screen.flush_nowait()
+        """Delivers at once what is in the channel now, and before it what is left of a delivery in steps."""
+        while self._step():
+            pass
+
+    def _step(self) -> bool:
+        """Delivers some of what is in the channel; returns whether there was anything to do."""
+        if self._steps is None:
+            if not (batch := self._waiting()):
+                return False
+            self._steps = self._deliver(batch)
+        try:
+            next(self._steps)
+        except StopIteration:
+            self._steps = None
+        return True
 
     def _waiting(self) -> list[Posted]:
         waiting: list[Posted] = []
@@ -115,17 +126,15 @@ class Channel:
             pass
         return waiting
 
-    def _deliver(self, batch: list[Posted]) -> Iterable[Screen]:
-        """Puts the events into the outboxes of those who hear them, all in one step, which keeps each client's numbers
-        rising. Returns the screens that are to be flushed.
-        """
+    def _deliver(self, batch: list[Posted]) -> Iterator[None]:
+        """Finds out who hears which of these events. Returns the steps in which they are sent them."""
         if len(batch) == 1 and not self.is_crowded and self._changes_nobody(batch[0]):
             self._send_to_all(batch[0])
-            return ()
+            return iter(())
         shares = _Shares(self.listeners())
         for number, posted in enumerate(batch):
             self._share(number, posted, shares)
-        return self._offer(batch, shares)
+        return self._send_shares(self._sum_up(batch, shares), shares)
 
     def _changes_nobody(self, posted: Posted) -> bool:
         """Whether the listeners are the same after it."""
@@ -133,6 +142,10 @@ class Channel:
 
     def _share(self, number: int, posted: Posted, shares: "_Shares") -> None:
         shares.hear(number, _actor_of(posted))
+
+    def _sum_up(self, batch: Sequence[Posted], shares: "_Shares") -> Sequence[Shown]:
+        """The batch, and what is to be shown after it."""
+        return batch
 
     def _send_to_all(self, posted: Posted) -> None:
         """A single event to a few: the short way."""
@@ -147,33 +160,42 @@ class Channel:
                 dialect = screen.dialect
                 frame = frames.of(dialect)[0]
             if frame is not None:
-                screen.send_nowait(frame)
+                screen.send_nowait([frame], frame.data)
                 self.deliveries += 1
 
-    def _offer(self, batch: Sequence[Shown], shares: "_Shares") -> list[Screen]:
-        """Several events: joined into one piece for each listener."""
+    def _send_shares(self, batch: Sequence[Shown], shares: "_Shares") -> Iterator[None]:
+        """Several events, or a crowd: what each listener hears is joined into one piece."""
+        parts = [*shares.ended, *shares.parts.values()]
+        for begin in range(0, len(parts), WRITES_AT_ONCE_MAX):
+            self._send_parts(batch, parts[begin : begin + WRITES_AT_ONCE_MAX])
+            yield
+        whole = list(shares.whole.values())
+        for begin in range(0, len(whole), WRITES_AT_ONCE_MAX):
+            self._send_whole(batch, whole[begin : begin + WRITES_AT_ONCE_MAX])
+            yield
+
+    def _send_parts(self, batch: Sequence[Shown], parts: Sequence[tuple[Screen, list[int]]]) -> None:
         frames = _FramesByDialect(batch, self._stamps)
-        offered: list[Screen] = []
-        for screen, heard in (*shares.ended, *shares.parts.values()):
+        for screen, heard in parts:
             all_frames = frames.of(screen.dialect)
             own = [frame for number in heard if (frame := all_frames[number]) is not None]
             if own:
-                screen.offer_all(own, b"".join(frame.data for frame in own))
+                screen.send_nowait(own, b"".join(frame.data for frame in own))
                 self.deliveries += len(own)
-                offered.append(screen)
+
+    def _send_whole(self, batch: Sequence[Shown], screens: Sequence[Screen]) -> None:
+        frames = _FramesByDialect(batch, self._stamps)
         dialect: Dialect | None = None
         whole: list[Frame] = []
         data = b""
-        for screen in shares.whole.values():
+        for screen in screens:
             if screen.dialect is not dialect:
                 dialect = screen.dialect
                 whole = [frame for frame in frames.of(dialect) if frame is not None]
                 data = b"".join(frame.data for frame in whole)
             if whole:
-                screen.offer_all(whole, data)
+                screen.send_nowait(whole, data)
                 self.deliveries += len(whole)
-                offered.append(screen)
-        return offered
 
 
 class _FramesByDialect:
@@ -292,25 +314,16 @@ class RoomChannel(Channel):
                 self._listeners[fact.player_id] = screen
                 shares.enter(fact.player_id, screen)
 
-    def _offer(self, batch: Sequence[Shown], shares: _Shares) -> list[Screen]:
-        offered = super()._offer(batch, shares)
+    def _sum_up(self, batch: Sequence[Posted], shares: _Shares) -> Sequence[Shown]:
+        """After comings and goings one fresh list of who is here, for those who saw others come or go."""
         changes = {number for number, posted in enumerate(batch) if _is_coming_or_going(posted)}
-        if changes:
-            # One fresh list after all comings and goings, for those who saw others come or go.
-            told = list(shares.whole.values())
-            for player_id, (screen, heard) in shares.parts.items():
-                if player_id in self._back_early:
-                    offered.append(screen)
-                elif changes.isdisjoint(heard):
-                    continue
-                told.append(screen)
-            self._back_early -= shares.parts.keys()
-            lists = _FramesByDialect([Occupants(self.room_id, tuple(self._present.values()))], self._stamps)
-            for screen in told:
-                if (frame := lists.of(screen.dialect)[0]) is not None:
-                    screen.offer(frame)
-                    self.deliveries += 1
-        return offered
+        if not changes:
+            return batch
+        for player_id, (_, heard) in shares.parts.items():
+            if player_id in self._back_early or not changes.isdisjoint(heard):
+                heard.append(len(batch))
+        self._back_early -= shares.parts.keys()
+        return [*batch, Occupants(self.room_id, tuple(self._present.values()))]
 
 
 def _is_coming_or_going(shown: Shown) -> bool:

@@ -59,36 +59,17 @@ class Screen:
 
     def show(self, *shown: Shown) -> None:
         """Puts answers on this player's screen, and on no one else's."""
-        for each in shown:
-            frame = make_frame(self.dialect, each, self._stamps)
-            if frame is not None:
-                self.offer(frame)
-        self.flush_nowait()
+        frames = [frame for each in shown if (frame := make_frame(self.dialect, each, self._stamps)) is not None]
+        if frames:
+            self.send_nowait(frames, b"".join(frame.data for frame in frames))
 
-    def offer(self, frame: Frame) -> None:
-        """Puts a frame on its way and remembers it. `flush_nowait` must follow, once for any number of frames."""
-        self._remember(frame)
-        if self.connection is not None:
-            self.connection.offer(frame.data)
-
-    def offer_all(self, frames: Sequence[Frame], joined: bytes) -> None:
-        """`offer` for several frames; `joined` is the data of all of them, in their order."""
+    def send_nowait(self, frames: Sequence[Frame], joined: bytes) -> None:
+        """Sends frames and remembers them; `joined` is the data of all of them, in their order."""
         self._history.extend(frames)
         self._history_bytes += len(joined)
         self._trim()
         if self.connection is not None:
-            self.connection.offer(joined, len(frames))
-
-    def send_nowait(self, frame: Frame) -> None:
-        """`offer` and `flush_nowait` in one."""
-        self._remember(frame)
-        if self.connection is not None:
-            self.connection.send_nowait(frame.data)
-
-    def _remember(self, frame: Frame) -> None:
-        self._history.append(frame)
-        self._history_bytes += len(frame.data)
-        self._trim()
+            self.connection.send_nowait(joined, len(frames))
 
     def _trim(self) -> None:
         history = self._history
@@ -96,11 +77,6 @@ class Screen:
             oldest = history.popleft()
             self._history_bytes -= len(oldest.data)
             self._forgotten = oldest.number
-
-    def flush_nowait(self) -> None:
-        """Writes what was offered, as far as the socket takes it without waiting."""
-        if self.connection is not None:
-            self.connection.flush_nowait()
 
     def detach(self) -> None:
         """The line is lost; what happens from here on is kept for later."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from functools import partial
 
@@ -258,18 +259,19 @@ class Visit:
 
     async def _take_message(self) -> None:
         message = await self._websocket.receive()
+        requests: Iterable[Request | MalformedFrame]
         try:
             requests = decode(self._dialect, message)
         except MalformedFrame as error:
-            if self._is_within_budget():
-                self.screen.show(Problem("invalid_format", str(error)))
-            return
+            requests = (error,)
         for number, request in enumerate(requests):
-            if number or self._player_id is None:
-                await self._turnstile.wait_turn()
             if self.connection.ended is not None:
                 return  # `quit`, and more lines in the same frame
-            if self._is_within_budget():
+            if not self._is_within_budget():
+                continue
+            if number or self._websocket.came_with_others or self._player_id is None:
+                await self._turnstile.wait_turn()
+            if self.connection.ended is None:
                 self._do(request)
 
     def _is_within_budget(self) -> bool:
@@ -284,8 +286,10 @@ class Visit:
             self.connection.end(FLOOD_OF_LINES)
         return False
 
-    def _do(self, request: Request) -> None:
+    def _do(self, request: Request | MalformedFrame) -> None:
         match request:
+            case MalformedFrame():
+                self.screen.show(Problem("invalid_format", str(request)))
             case Ping():
                 self.screen.show(Pong())
             case Line(text) if self._player_id is not None:

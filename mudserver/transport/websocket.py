@@ -44,6 +44,7 @@ class Flood(Enum):
 class WebSocket:
     """An accepted WebSocket. `query` is that of the request it began with, `subprotocol` the one agreed on.
 
+    `came_with_others`: whether the message received last had come in one piece with one before it.
     `on_flood` is called when the client sends too much below the level of messages; set it before receiving.
     """
 
@@ -60,6 +61,7 @@ class WebSocket:
         "_reads",
         "_stream",
         "_turnstile",
+        "came_with_others",
         "query",
         "subprotocol",
     )
@@ -86,6 +88,7 @@ class WebSocket:
         self._turnstile = turnstile
         self._frames = ClientFrames(limits.message_bytes_max)
         self._lines: deque[str] = deque()
+        self.came_with_others = False
         self._bytes = TokenBucket(limits.received_bytes_per_second, limits.received_bytes_burst, now)
         self._reads = TokenBucket(limits.reads_per_second, limits.reads_burst, now)
         self._pings = TokenBucket(limits.pongs_per_second, limits.pongs_burst, now)
@@ -102,8 +105,11 @@ class WebSocket:
         """
         while True:
             if self._lines:
-                await self._turnstile.wait_turn()  # many lines in one read: everybody else has a turn between them
+                # No turn for others here: what is refused is not worth it, and who does what is asked takes care.
+                await trio.lowlevel.checkpoint_if_cancelled()
+                self.came_with_others = True
                 return self._lines.popleft()
+            self.came_with_others = False
             if self._feed.is_at_work and (message := await self._from_library()) is not None:
                 return message
             data = await self._read()

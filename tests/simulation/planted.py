@@ -1,7 +1,7 @@
 """Bugs to plant in the server, one at a time: does the simulation find them?"""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -62,11 +62,11 @@ def skip_a_leave(right: Any, self: Any, events: tuple[e.Event, ...]) -> None:
     right(self, tuple(each for each in events if not isinstance(each.fact, e.PlayerLeft) or not _now_and_then()))
 
 
-@_bug(Screen, "offer")
-def deliver_twice(right: Any, self: Screen, frame: Frame) -> None:
-    right(self, frame)
+@_bug(Screen, "send_nowait")
+def deliver_twice(right: Any, self: Screen, frames: Sequence[Frame], joined: bytes) -> None:
+    right(self, frames, joined)
     if _now_and_then():
-        right(self, frame)
+        right(self, frames, joined)
 
 
 @_bug(Channel, "_waiting")
@@ -76,10 +76,10 @@ def swap_two_events(right: Any, self: Channel) -> Any:
 
 @_bug(RoomChannel, "_deliver")
 def forget_a_listener(right: Any, self: RoomChannel, batch: Any) -> Any:
-    to_flush = right(self, batch)
+    steps = right(self, batch)
     if self._listeners and _now_and_then():
         self._listeners.popitem()
-    return to_flush
+    return steps
 
 
 @_bug(EventPublisher, "link_lost")
@@ -118,11 +118,11 @@ def show_late_copies(right: Any, self: Any, number: int) -> Any:
 @_bug(RoomChannel, "_deliver")
 def hear_a_room_after_leaving_it(right: Any, self: Any, batch: Any) -> Any:
     before = dict(self._listeners)
-    to_flush = right(self, batch)
+    steps = right(self, batch)
     for player_id in before.keys() - self._listeners.keys():
         if _now_and_then():
             self._listeners[player_id] = before[player_id]
-    return to_flush
+    return steps
 
 
 @_bug(Absences, "_void_key")

@@ -57,6 +57,7 @@ async def run(wanted: int) -> None:
             player = PlayerId(f"p-{next(numbers)}")
             screens[player] = Screen(connection, DIALECT, stamps, limits)
             room.post(Event(PlayerEntered(player, player, ROOM, "the bench"), InRoom(ROOM), actor=player))
+            room.deliver_soon()
             attendance.one_more()
             with connection.scope:
                 try:
@@ -75,6 +76,7 @@ async def run(wanted: int) -> None:
         async for burst in control.bursts_trio():
             for _ in range(burst):
                 room.post(event)
+            room.deliver_soon()
         nursery.cancel_scope.cancel()
 
 
