@@ -72,7 +72,7 @@ class Limits:
     history_frames_max: int = 256
     """Frames that are remembered for each player, so that they can be replayed to one who comes back."""
     history_bytes_max: int = 64 * 1024
-    """The same in bytes: half a minute of a busy room; frames that many see are in memory only once."""
+    """The same in bytes: half a minute of a busy room; what many see is in memory once for `served_at_once_max`."""
     linkdead_seconds: float = 30.0
     """How long a player whose line was lost stays in the world: time for a phone to find another network."""
     resume_failures_max: int = 3
@@ -87,6 +87,10 @@ class Limits:
     """How long an empty room stays subscribed, so that a walker does not churn subscriptions."""
     room_events_max: int = 1024
     """Events that may wait in a room's memory channel; past it they are delivered on the spot."""
+    crowd_listeners: int = 100
+    """More than this in one place are a crowd: events gather a little before they are written to all of them."""
+    served_at_once_max: int = 50
+    """Listeners of a crowd who are written to, about half a millisecond, before everybody else has a turn."""
     bus_payload_bytes_max: int = 64 * 1024
     """A NATS payload, either way: ours measure a few hundred bytes."""
     incoming_messages_max: int = 65536

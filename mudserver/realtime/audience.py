@@ -18,11 +18,11 @@ class Audience:
         self._past_deliveries = 0
         self.screens: dict[PlayerId, Screen] = {}
         self.rooms: dict[RoomId, RoomChannel] = {}
-        self.everywhere = GlobalChannel(self.screens, stamps, limits.room_events_max)
+        self.everywhere = GlobalChannel(self.screens, stamps, limits)
 
     def open_room(self, room_id: RoomId) -> RoomChannel:
         """A channel for a room that was asleep."""
-        room = RoomChannel(room_id, self.screens, self._stamps, self._limits.room_events_max, self._is_inside)
+        room = RoomChannel(room_id, self.screens, self._stamps, self._limits, self._is_inside)
         self.rooms[room_id] = room
         return room
 

@@ -14,7 +14,7 @@ from mudserver.game.ids import PlayerId, RoomId
 from mudserver.game.world import World
 from mudserver.realtime.audience import Audience
 from mudserver.realtime.event_publisher import EventPublisher
-from mudserver.realtime.rooms import WRITES_AT_ONCE_MAX, Channel, RoomChannel
+from mudserver.realtime.rooms import Channel, RoomChannel
 from mudserver.wire.envelope import decode_event, open_payload, whose
 from mudserver.wire.subjects import Subjects
 
@@ -71,16 +71,16 @@ class NATSMessageHandler:
                 await self._deliver_routed()
 
     async def _deliver_routed(self) -> None:
-        """Delivers what was routed, some writes at a time; before a crowd it is for the channel's own task to do so."""
+        """Delivers what was routed, some of it at a time; before a crowd it is for the channel's own task to do so."""
         channels, self._routed = self._routed, {}
-        writes = 0
+        served = 0
         for channel in channels:
             if channel.is_crowded:
                 channel.deliver_soon()
                 continue
-            writes += len(channel.listeners())
-            if writes > WRITES_AT_ONCE_MAX:
-                writes = len(channel.listeners())
+            served += len(channel.listeners)
+            if served > self._limits.served_at_once_max:
+                served = len(channel.listeners)
                 await trio.lowlevel.checkpoint()
             channel.deliver_waiting()
 

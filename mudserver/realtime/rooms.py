@@ -1,12 +1,20 @@
 """The channels that events take to players: one for each awake room, one for what all the world hears."""
 
 import math
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import trio
 
-from mudserver.game.events import Event, Notice, Occupants, PlayerEntered, PlayerLeft
+from mudserver.config import Limits
+from mudserver.game.events import (
+    Event,
+    Notice,
+    Occupants,
+    PlayerEntered,
+    PlayerEnteredGame,
+    PlayerLeft,
+    PlayerLeftGame,
+)
 from mudserver.game.ids import PlayerId, RoomId
 from mudserver.realtime.screen import Frame, Screen, make_frame
 from mudserver.realtime.stamps import Stamps
@@ -18,11 +26,6 @@ IsInside = Callable[[PlayerId, RoomId], bool]
 Posted = Event | Notice
 """What travels in a channel: events, and what the server itself has to say."""
 
-COMING_OR_GOING = (PlayerEntered, PlayerLeft)
-
-CROWD_LISTENERS = 100
-"""More than this is a crowd."""
-
 GATHER_SECONDS_PER_LISTENER = 50e-6
 """How long a crowd's next events wait for each who is connected: about twice as long as it takes to write to them, so
 half of the time is left.
@@ -31,28 +34,31 @@ half of the time is left.
 BATCH_EVENTS_MAX = 64
 """Events that are joined into one write for each listener; far fewer than an outbox holds."""
 
-WRITES_AT_ONCE_MAX = 50
-"""Listeners served, about half a millisecond, before everybody else has a turn."""
-
 
 class Channel:
     """A memory channel of events and the task that delivers them: encoded once per dialect, the same bytes to all.
+
+    A player of this node listens from their own arrival to their own departure, as those pass in the channel: so nobody
+    hears what was said before they came or after they went, and nothing in between is missed.
 
     A crowd is served in steps, and events are encoded anew for each, so that every client's numbers rise whatever else
     it is shown between them. `deliveries` counts the frames put into outboxes.
     """
 
-    def __init__(self, stamps: Stamps, events_max: int) -> None:
+    arrival: type[PlayerEntered | PlayerEnteredGame]
+    departure: type[PlayerLeft | PlayerLeftGame]
+
+    def __init__(self, screens: Mapping[PlayerId, Screen], stamps: Stamps, limits: Limits) -> None:
         self.deliveries = 0
+        self.listeners: dict[PlayerId, Screen] = {}
+        """Who hears this channel now."""
+        self._screens = screens
         self._stamps = stamps
-        self._send, self._receive = trio.open_memory_channel[Posted](events_max)
+        self._limits = limits
+        self._send, self._receive = trio.open_memory_channel[Posted](limits.room_events_max)
         self._due = trio.Event()
         self._steps: Iterator[None] | None = None
         """What is left to do of a delivery that was begun."""
-
-    @abstractmethod
-    def listeners(self) -> Mapping[PlayerId, Screen]:
-        """Who hears this channel now."""
 
     def post(self, posted: Posted) -> None:
         """Puts an event or a notice. `deliver_soon` or `deliver_waiting` must follow, once for any number of them.
@@ -92,13 +98,13 @@ class Channel:
         writes.
         """
         if self.is_crowded:
-            connected = sum(screen.connection is not None for screen in self.listeners().values())
+            connected = sum(screen.connection is not None for screen in self.listeners.values())
             await trio.sleep(connected * GATHER_SECONDS_PER_LISTENER)
 
     @property
     def is_crowded(self) -> bool:
         """Whether so many listen that events are gathered for them, and others have turns while they are written."""
-        return len(self.listeners()) > CROWD_LISTENERS
+        return len(self.listeners) > self._limits.crowd_listeners
 
     def deliver_waiting(self) -> None:
         """Delivers at once what is in the channel now, and before it what is left of a delivery in steps."""
@@ -128,20 +134,27 @@ class Channel:
 
     def _deliver(self, batch: list[Posted]) -> Iterator[None]:
         """Finds out who hears which of these events. Returns the steps in which they are sent them."""
-        if len(batch) == 1 and not self.is_crowded and self._changes_nobody(batch[0]):
+        if len(batch) == 1 and not self.is_crowded and not self._is_coming_or_going(batch[0]):
             self._send_to_all(batch[0])
             return iter(())
-        shares = _Shares(self.listeners())
+        shares = _Shares(self.listeners)
         for number, posted in enumerate(batch):
             self._share(number, posted, shares)
         return self._send_shares(self._sum_up(batch, shares), shares)
 
-    def _changes_nobody(self, posted: Posted) -> bool:
-        """Whether the listeners are the same after it."""
-        return True
+    def _is_coming_or_going(self, shown: Shown) -> bool:
+        """Whether somebody listens, or nobody does any more, after it."""
+        return isinstance(shown, Event) and isinstance(shown.fact, (self.arrival, self.departure))
 
     def _share(self, number: int, posted: Posted, shares: "_Shares") -> None:
+        fact = posted.fact if isinstance(posted, Event) else None
+        if isinstance(fact, self.departure):
+            self.listeners.pop(fact.player_id, None)
+            shares.leave(fact.player_id, number)
         shares.hear(number, _actor_of(posted))
+        if isinstance(fact, self.arrival) and (screen := self._screens.get(fact.player_id)) is not None:
+            self.listeners[fact.player_id] = screen
+            shares.enter(fact.player_id, screen)
 
     def _sum_up(self, batch: Sequence[Posted], shares: "_Shares") -> Sequence[Shown]:
         """The batch, and what is to be shown after it."""
@@ -153,7 +166,7 @@ class Channel:
         frames = _FramesByDialect([posted], self._stamps)
         dialect: Dialect | None = None
         frame: Frame | None = None
-        for player_id, screen in self.listeners().items():
+        for player_id, screen in self.listeners.items():
             if player_id == but:
                 continue
             if screen.dialect is not dialect:
@@ -165,13 +178,14 @@ class Channel:
 
     def _send_shares(self, batch: Sequence[Shown], shares: "_Shares") -> Iterator[None]:
         """Several events, or a crowd: what each listener hears is joined into one piece."""
+        at_once = self._limits.served_at_once_max
         parts = [*shares.ended, *shares.parts.values()]
-        for begin in range(0, len(parts), WRITES_AT_ONCE_MAX):
-            self._send_parts(batch, parts[begin : begin + WRITES_AT_ONCE_MAX])
+        for begin in range(0, len(parts), at_once):
+            self._send_parts(batch, parts[begin : begin + at_once])
             yield
         whole = list(shares.whole.values())
-        for begin in range(0, len(whole), WRITES_AT_ONCE_MAX):
-            self._send_whole(batch, whole[begin : begin + WRITES_AT_ONCE_MAX])
+        for begin in range(0, len(whole), at_once):
+            self._send_whole(batch, whole[begin : begin + at_once])
             yield
 
     def _send_parts(self, batch: Sequence[Shown], parts: Sequence[tuple[Screen, list[int]]]) -> None:
@@ -250,73 +264,56 @@ def _actor_of(posted: Posted) -> PlayerId | None:
 class GlobalChannel(Channel):
     """What everybody hears: ticks, comings and goings of the game, shouts."""
 
-    def __init__(self, screens: Mapping[PlayerId, Screen], stamps: Stamps, events_max: int) -> None:
-        super().__init__(stamps, events_max)
-        self._screens = screens
-
-    def listeners(self) -> Mapping[PlayerId, Screen]:
-        return self._screens
+    arrival = PlayerEnteredGame
+    departure = PlayerLeftGame
 
 
 class RoomChannel(Channel):
-    """One awake room.
+    """One awake room."""
 
-    A player of this node listens from their own arrival to their own departure, as those pass in the room's stream of
-    events: so nobody hears what was said before they came or after they went, and nothing in between is missed.
-    """
+    arrival = PlayerEntered
+    departure = PlayerLeft
 
     def __init__(
         self,
         room_id: RoomId,
         screens: Mapping[PlayerId, Screen],
         stamps: Stamps,
-        events_max: int,
+        limits: Limits,
         is_inside: IsInside = lambda player_id, room_id: False,
     ) -> None:
-        super().__init__(stamps, events_max)
+        super().__init__(screens, stamps, limits)
         self.room_id = room_id
-        self._screens = screens
         self._is_inside = is_inside
-        self._listeners: dict[PlayerId, Screen] = {}
         self._present: dict[PlayerId, str] = {}
         self._back_early: set[PlayerId] = set()
         """Who was back before their departure had passed: they have been sent lists older than what they saw then."""
 
-    def listeners(self) -> Mapping[PlayerId, Screen]:
-        return self._listeners
-
     async def run_until_asleep(self, linger_seconds: float, is_needed: Callable[[RoomId], bool]) -> None:
         """Delivers until the room has had no listener for so many seconds, and is not needed for anything else."""
         while True:
-            with trio.move_on_after(math.inf if self._listeners else linger_seconds) as idle:
+            with trio.move_on_after(math.inf if self.listeners else linger_seconds) as idle:
                 await self._wait_until_due()
             if idle.cancelled_caught and not is_needed(self.room_id):
                 return
             await self._deliver_in_steps()
-
-    def _changes_nobody(self, posted: Posted) -> bool:
-        return not _is_coming_or_going(posted)
 
     def _share(self, number: int, posted: Posted, shares: _Shares) -> None:
         fact = posted.fact if isinstance(posted, Event) else None
         if isinstance(fact, PlayerLeft):
             self._present.pop(fact.player_id, None)
             self._back_early.discard(fact.player_id)
-            if self._listeners.pop(fact.player_id, None) and self._is_inside(fact.player_id, self.room_id):
+            if fact.player_id in self.listeners and self._is_inside(fact.player_id, self.room_id):
                 self._back_early.add(fact.player_id)
-            if not self._listeners:
-                self.deliver_soon()  # nothing, but the room's task learns that it may fall asleep
-            shares.leave(fact.player_id, number)
-        super()._share(number, posted, shares)
-        if isinstance(fact, PlayerEntered):
+        elif isinstance(fact, PlayerEntered):
             self._present[fact.player_id] = fact.player_name
-            if (screen := self._screens.get(fact.player_id)) is not None:
-                self._listeners[fact.player_id] = screen
-                shares.enter(fact.player_id, screen)
+        super()._share(number, posted, shares)
+        if isinstance(fact, PlayerLeft) and not self.listeners:
+            self.deliver_soon()  # nothing, but the room's task learns that it may fall asleep
 
     def _sum_up(self, batch: Sequence[Posted], shares: _Shares) -> Sequence[Shown]:
         """After comings and goings one fresh list of who is here, for those who saw others come or go."""
-        changes = {number for number, posted in enumerate(batch) if _is_coming_or_going(posted)}
+        changes = {number for number, posted in enumerate(batch) if self._is_coming_or_going(posted)}
         if not changes:
             return batch
         for player_id, (_, heard) in shares.parts.items():
@@ -324,7 +321,3 @@ class RoomChannel(Channel):
                 heard.append(len(batch))
         self._back_early -= shares.parts.keys()
         return [*batch, Occupants(self.room_id, tuple(self._present.values()))]
-
-
-def _is_coming_or_going(shown: Shown) -> bool:
-    return isinstance(shown, Event) and isinstance(shown.fact, COMING_OR_GOING)

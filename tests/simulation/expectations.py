@@ -10,6 +10,7 @@ import trio
 from mudserver.game.events import Event
 from mudserver.game.ids import PlayerId, RoomId
 from mudserver.wire.dialects import JSON, Dialect, Shown, TextDialect, encode, text_dialect
+from tests.simulation.plan import CROWD_SECONDS
 
 REMEMBERED = 200
 """How many things already seen are remembered, to tell what came twice from what nobody ever sent."""
@@ -206,8 +207,10 @@ class Visit:
         self.excused.update(entry.number for entry in self.streams.get(ANSWERS, ()))
 
     def _let_excuses_lapse(self) -> None:
-        """What need not come, comes at once or never. (Answers have words of their own, and can wait.)"""
-        if self._excused_at is None or self._excused_at == trio.current_time():
+        """What need not come, comes before the next instant of the grid or never. (Answers have words of their own, and
+        can wait.)
+        """
+        if self._excused_at is None or trio.current_time() < self._excused_at + CROWD_SECONDS:
             return
         self._excused_at = None
         for stream, queue in self.streams.items():

@@ -76,7 +76,7 @@ class Oracle:
         self._number = 0
         self._hearing: dict[RoomId, dict[PlayerId, Visit]] = {}
         self._present: dict[RoomId, dict[PlayerId, str]] = {}
-        self._of_this_instant: deque[tuple[str, Entry]] = deque()
+        self._in_the_game: dict[PlayerId, Visit] = {}
         self._last_tick = 0
         self._started_at = trio.current_time()
         self._rosters: deque[tuple[float, frozenset[str]]] = deque([(0.0, frozenset())])
@@ -112,17 +112,14 @@ class Oracle:
             case e.PlayerEnteredGame(player_id, name):
                 if any(visit.name == name for visit in self.visits.values()):
                     self.fail(f"{name} is in the game twice", name)
-                visit = self.visits[player_id] = Visit(player_id, name)
-                now = trio.current_time()
-                for stream, entry in self._of_this_instant:
-                    if entry.seconds == now:  # they may still be on their way through the channel
-                        visit.owe(stream, entry, maybe=True)
+                self.visits[player_id] = Visit(player_id, name)
                 self._note_roster()
             case e.PlayerLeftGame(player_id, name):
                 visit = self._visit(player_id, name)
                 if visit.room_id is not None:
                     self.fail(f"{name} left the game, and nobody in {visit.room_id} was told", name)
                 del self.visits[player_id]
+                self._in_the_game.pop(player_id, None)
                 self._note_roster()
                 # Nobody is there to hear what they are still told.
                 for number in [n for n, (event, _) in self.pending.items() if event.to == e.ToPlayer(player_id)]:
@@ -235,8 +232,10 @@ class Oracle:
         match shown:
             case e.Notice():
                 self._owe_all(NOTICES, entry)
-            case e.Event(_, e.Everywhere()):
+            case e.Event(fact, e.Everywhere()):
                 self._owe_all(EVERYWHERE, entry)
+                if isinstance(fact, e.PlayerEnteredGame) and fact.player_id in self.visits:
+                    self._in_the_game[fact.player_id] = self.visits[fact.player_id]
             case e.Event(_, e.ToPlayer(player_id)):
                 if player_id in self.visits:
                     self.visits[player_id].owe(TOLD, entry)
@@ -260,13 +259,9 @@ class Oracle:
 
     def _owe_all(self, stream: str, entry: Entry) -> None:
         actor = entry.actor
-        for player_id, visit in self.visits.items():
+        for player_id, visit in self._in_the_game.items():
             if player_id != actor:
                 visit.owe(stream, entry)
-        instant = self._of_this_instant
-        while instant and instant[0][1].seconds != entry.seconds:
-            instant.popleft()
-        instant.append((stream, entry))
 
     def entry(self, shown: Shown) -> Entry:
         """Something to be owed, with the next number."""

@@ -13,6 +13,9 @@ TICK_SECONDS = 10.0
 GRID = 8
 """People act and faults strike on whole eighths of a second, so that much happens at the very same instant."""
 
+CROWD_SECONDS = 0.75 / GRID
+"""Longer than anything waits before a crowd."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -47,4 +50,6 @@ class Plan:
             outbox_frames_max=outbox_frames_max,
             history_frames_max=history_frames_max,
             room_events_max=dice.choice((8, 1024)),
+            crowd_listeners=dice.choice((2, 100)),
+            served_at_once_max=dice.choice((2, 50)),
         )

@@ -14,7 +14,7 @@ from mudserver.realtime.audience import Audience
 from mudserver.realtime.connection_manager import ConnectionManager
 from mudserver.realtime.event_publisher import EventPublisher
 from mudserver.realtime.nats_message_handler import NATSMessageHandler
-from mudserver.realtime.rooms import Channel, RoomChannel
+from mudserver.realtime.rooms import Channel, RoomChannel, _FramesByDialect
 from mudserver.realtime.screen import Frame, Screen
 from mudserver.services.game_tick_service import GameTickService
 
@@ -77,9 +77,27 @@ def swap_two_events(right: Any, self: Channel) -> Any:
 @_bug(RoomChannel, "_deliver")
 def forget_a_listener(right: Any, self: RoomChannel, batch: Any) -> Any:
     steps = right(self, batch)
-    if self._listeners and _now_and_then():
-        self._listeners.popitem()
+    if self.listeners and _now_and_then():
+        self.listeners.popitem()
     return steps
+
+
+@_bug(Channel, "_step")
+def forget_the_rest_of_a_crowd(right: Any, self: Channel) -> Any:
+    if self._steps is not None and _now_and_then():
+        self._steps = None
+    return right(self)
+
+
+@_bug(Channel, "_send_whole")
+def number_frames_once_for_a_crowd(right: Any, self: Channel, batch: Any, screens: Any) -> None:
+    of, kept = _FramesByDialect.of, self.__dict__.setdefault("kept", {})
+
+    def same(frames: _FramesByDialect, dialect: Any) -> Any:
+        return kept.setdefault((id(batch), dialect), (batch, of(frames, dialect)))[1]
+
+    with patch.object(_FramesByDialect, "of", same):
+        right(self, batch, screens)
 
 
 @_bug(EventPublisher, "link_lost")
@@ -117,11 +135,11 @@ def show_late_copies(right: Any, self: Any, number: int) -> Any:
 
 @_bug(RoomChannel, "_deliver")
 def hear_a_room_after_leaving_it(right: Any, self: Any, batch: Any) -> Any:
-    before = dict(self._listeners)
+    before = dict(self.listeners)
     steps = right(self, batch)
-    for player_id in before.keys() - self._listeners.keys():
+    for player_id in before.keys() - self.listeners.keys():
         if _now_and_then():
-            self._listeners[player_id] = before[player_id]
+            self.listeners[player_id] = before[player_id]
     return steps
 
 

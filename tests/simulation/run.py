@@ -23,12 +23,12 @@ from tests.simulation.diary import Diary
 from tests.simulation.far import FarNode
 from tests.simulation.lines import ServerEnd
 from tests.simulation.oracle import Oracle
-from tests.simulation.plan import START_SECOND, TICK_SECONDS, Plan
+from tests.simulation.plan import CROWD_SECONDS, GRID, START_SECOND, TICK_SECONDS, Plan
 from tests.simulation.weather import Weather
 from tests.simulation.world import simulated_map
 
-AUDIT_EVERY_SECONDS = 7.375
-"""On the grid, and seldom on a tick."""
+AUDIT_EVERY_SECONDS = 7.25
+"""Between them, from the grid to the grid, and seldom to a tick."""
 
 STORY_SECONDS = 3.0
 """How much of what came before the matter a story tells."""
@@ -222,5 +222,17 @@ class _Simulation(trio.abc.Instrument):
     async def _audit(self, auditor: Auditor, until: float) -> None:
         while trio.current_time() < until:
             await trio.sleep(AUDIT_EVERY_SECONDS)
+            await _let_crowds_be_served()
             await wait_all_tasks_blocked(QUIET_SECONDS)
             auditor.audit()
+            await trio.sleep(1 / GRID - CROWD_SECONDS)
+
+
+async def _let_crowds_be_served() -> None:
+    """Until nothing that was said waits before a crowd any more."""
+    stood_still = True
+    while stood_still:
+        began = trio.current_time()
+        await trio.sleep(CROWD_SECONDS)
+        # If the process did meanwhile, everybody goes on at this very instant.
+        stood_still = trio.current_time() > began + CROWD_SECONDS

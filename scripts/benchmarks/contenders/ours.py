@@ -46,7 +46,7 @@ async def run(wanted: int) -> None:
     turnstile = Turnstile()
     attendance = control.Attendance(wanted)
     screens: dict[PlayerId, Screen] = {}
-    room = RoomChannel(ROOM, screens, stamps, limits.room_events_max)
+    room = RoomChannel(ROOM, screens, stamps, limits)
     numbers = count()
 
     async def visit(stream: PlayerStream, _peer: str) -> None:
