@@ -37,7 +37,7 @@ class Limits:
     """What may come at once, for those who paste."""
     lines_refused_max: int = 20
     """Lines over the rate that are refused with a warning before the connection is closed."""
-    received_bytes_per_second: float = 48 * 1024
+    received_bytes_per_second: float = 48.0 * 1024
     """Below the WebSocket layer: somewhat over ten lines of full length a second."""
     received_bytes_burst: int = 64 * 1024
     """The same at once: sixteen messages of full length."""
@@ -93,12 +93,8 @@ class Limits:
     """Listeners of a crowd who are written to, about half a millisecond, before everybody else has a turn."""
     bus_payload_bytes_max: int = 64 * 1024
     """A NATS payload, either way: ours measure a few hundred bytes."""
-    incoming_messages_max: int = 65536
-    """NATS messages waiting to be routed; more means we have lost the thread and the link is taken down."""
-    outgoing_messages_max: int = 65536
-    """Messages waiting to be handed to the NATS client; more means the broker takes nothing any more."""
     outgoing_bytes_max: int = 16 * 1024 * 1024
-    """The same in bytes that the broker's socket has not taken."""
+    """What may wait for the broker's socket: some 40,000 messages; more means it takes nothing any more."""
     link_connect_seconds_max: float = 1.0
     """One attempt to reach the broker."""
     link_first_seconds_max: float = 6.0

@@ -134,7 +134,7 @@ class Node:
                 await nursery.start(self.event_log.run)
             await nursery.start(self.handler.run)
             await nursery.start(self.manager.absences.run)
-            await nursery.start(self.broker.run)
+            await nursery.start(self.broker.run, self.handler.receive)
             nursery.start_soon(self.ticks.run)
             nursery.start_soon(run_keepalive, self.sessions, self.limits)
             task_status.started()

@@ -1,11 +1,10 @@
 """A broker in memory: the same contract as NATS without a socket, for a mocked clock and for reproducible worlds."""
 
-import math
 from collections.abc import Iterable
 
 import trio
 
-from mudserver.broker.base import Incoming, LinkLost, LinkUp, Message
+from mudserver.broker.base import Incoming, LinkLost, LinkUp, Message, Receiver
 
 
 class MemoryHub:
@@ -36,7 +35,8 @@ class MemoryBroker:
         self._subscriptions: dict[str, list[str]] = {}
         self._linked = False
         # Unbounded: the twin has no socket whose buffer would fill, and tests bound what they send.
-        self._put, self.incoming = trio.open_memory_channel[Incoming](math.inf)
+        self._waiting: list[Incoming] = []
+        self._come = trio.Event()
 
     def publish_nowait(self, subject: str, payload: bytes) -> None:
         if self._linked:
@@ -48,13 +48,21 @@ class MemoryBroker:
     def unsubscribe_nowait(self, subject: str) -> None:
         self._subscriptions.pop(subject, None)
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, receive: Receiver, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self.restore_link()
         task_status.started()
         try:
-            await trio.sleep_forever()
+            while True:
+                await self._come.wait()
+                self._come = trio.Event()
+                waiting, self._waiting = self._waiting, []
+                receive(waiting)
         finally:
             self._linked = False
+
+    def _put(self, incoming: Incoming) -> None:
+        self._waiting.append(incoming)
+        self._come.set()
 
     def receive_nowait(self, subject: str, payload: bytes) -> None:
         """Takes a message from the hub: once for each matching subscription, as a nats-server sends it."""
@@ -63,17 +71,17 @@ class MemoryBroker:
         tokens = subject.split(".")
         for pattern in self._subscriptions.values():
             if matches(pattern, tokens):
-                self._put.send_nowait(Message(subject, payload))
+                self._put(Message(subject, payload))
 
     def lose_link(self, reason: str = "taken down") -> None:
         if self._linked:
             self._linked = False
-            self._put.send_nowait(LinkLost(reason))
+            self._put(LinkLost(reason))
 
     def restore_link(self) -> None:
         if not self._linked:
             self._linked = True
-            self._put.send_nowait(LinkUp("memory"))
+            self._put(LinkUp("memory"))
 
 
 def matches(pattern: Iterable[str], tokens: list[str]) -> bool:

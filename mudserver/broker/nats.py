@@ -6,12 +6,12 @@ protocol. No other module touches nats or asyncio.
 """
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import nats.aio.client
@@ -20,14 +20,14 @@ import nats.errors
 import trio
 import trio_asyncio
 
-from mudserver.broker.base import Incoming, LinkLost, LinkUp, Message
+from mudserver.broker.base import Incoming, LinkLost, LinkUp, Message, Receiver
 from mudserver.config import Limits
 from mudserver.errors import StartupError
 
 logger = logging.getLogger(__name__)
 
-READ_BYTES = 64 * 1024
-"""What one read takes from the broker: some two hundred messages."""
+READ_BYTES = 16 * 1024
+"""What one read takes from the broker: some fifty messages, about two milliseconds of work before others have turns."""
 
 FIRST_PAUSE_SECONDS = 0.05
 """Before the next attempt after a link that had been good; then twice as long each time."""
@@ -107,7 +107,6 @@ class NatsBroker:
         self._heartbeat_subject = f"{prefix}-link.{node}"
         self._probe_subject = f"{prefix}.link.{node}"
         self._wanted: dict[str, None] = {}
-        self._put, self.incoming = trio.open_memory_channel[Incoming](limits.incoming_messages_max)
         self._link: _Link | None = None
 
     def publish_nowait(self, subject: str, payload: bytes) -> None:
@@ -125,13 +124,15 @@ class NatsBroker:
             self._link.unsubscribe(subject)
 
     async def run(  # noqa: ASYNC128 - started() is called from the asyncio side
-        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self, receive: Receiver, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
+        inbox = _Inbox(receive)
         async with trio_asyncio.open_loop() as loop:
             # Without a handler of ours one stray asyncio error would end the loop, and with it the server.
             loop.set_exception_handler(self._on_stray_error)
             async with trio.open_nursery() as wires:
-                await trio_asyncio.aio_as_trio(self._keep_linked)(wires, task_status.started)
+                wires.start_soon(inbox.run)
+                await trio_asyncio.aio_as_trio(self._keep_linked)(wires, inbox, task_status.started)
 
     def _on_stray_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception") or context.get("message")
@@ -139,14 +140,14 @@ class NatsBroker:
         if self._link is not None:
             self._link.fail("error in the NATS client")
 
-    async def _keep_linked(self, wires: trio.Nursery, started: Callable[[], None]) -> None:
+    async def _keep_linked(self, wires: trio.Nursery, inbox: "_Inbox", started: Callable[[], None]) -> None:
         """One link after the other, with pauses; the first must come in time. Runs in asyncio."""
         first_deadline = time.monotonic() + self._limits.link_first_seconds_max
         ever_up = False
         pause = FIRST_PAUSE_SECONDS
         while True:
             subjects = (self._heartbeat_subject, self._probe_subject)
-            link = _Link(self._url(), self._node, subjects, list(self._wanted), self._put, self._limits)
+            link = _Link(self._url(), self._node, subjects, list(self._wanted), inbox, self._limits)
             try:
                 # Orders put from here on go to this link, behind the subscriptions it begins with.
                 self._link = link
@@ -164,23 +165,43 @@ class NatsBroker:
                 self._link = None
                 link.abort()
             if link.was_up:
-                await self._report_loss(reason)
+                inbox.put_from_asyncio(LinkLost(reason))
             await link.wait_closed()
             if not ever_up and time.monotonic() + pause > first_deadline:
                 raise StartupError(f"The NATS server at {without_password(self._url())} cannot be used: {reason}.")
             await asyncio.sleep(pause)
             pause = min(pause * 2, self._limits.link_retry_seconds_max)
 
-    async def _report_loss(self, reason: str) -> None:
-        """Says so in the stream of messages, even if that is full: whoever reads it always gets on."""
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            while True:
-                try:
-                    self._put.send_nowait(LinkLost(reason))
-                except trio.WouldBlock:
-                    await asyncio.sleep(0.01)
-                else:
-                    return
+
+class _Inbox:
+    """What has come in and was not handed over yet: a Trio task that puts things hands them over itself.
+
+    asyncio would swallow an error of whoever takes them; what is put from there, `run` hands over.
+    """
+
+    def __init__(self, receive: Receiver) -> None:
+        self._receive = receive
+        self._waiting: list[Incoming] = []
+        self._due = trio.Event()
+
+    def put(self, incoming: Incoming) -> None:
+        """`hand_over` must follow, once for any number of them."""
+        self._waiting.append(incoming)
+
+    def put_from_asyncio(self, incoming: Incoming) -> None:
+        self._waiting.append(incoming)
+        self._due.set()
+
+    def hand_over(self) -> None:
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            self._receive(waiting)
+
+    async def run(self) -> None:
+        while True:
+            await self._due.wait()
+            self._due = trio.Event()
+            self.hand_over()
 
 
 class _LinkFailed(Exception):
@@ -199,15 +220,15 @@ class _Link:
         node: str,
         own_subjects: tuple[str, str],
         subjects: list[str],
-        put: trio.MemorySendChannel[Incoming],
+        inbox: _Inbox,
         limits: Limits,
     ) -> None:
         self._url = url
         self._node = node
         self._heartbeat_subject, self._probe_subject = own_subjects
-        self._put = put
+        self._inbox = inbox
         self._limits = limits
-        self._client = _Client(self._on_message)
+        self._client = _Client(partial(self._on_message, inbox.put_from_asyncio))
         self._numbers: dict[str, int] = {}
         self._next_number = itertools.count(FIRST_SUBSCRIPTION)
         self._lines: list[bytes] = []
@@ -241,10 +262,6 @@ class _Link:
 
     def _put_line(self, line: bytes) -> None:
         if self._lost.done():
-            return
-        # What a link begins with is no backlog: a subscription for each player and each room awake.
-        if self.was_up and len(self._lines) >= self._limits.outgoing_messages_max:
-            self.fail("it takes our messages too slowly")
             return
         self._lines.append(line)
         if self.was_up and time.monotonic() - self._wrote_at > QUIET_SECONDS:
@@ -303,6 +320,7 @@ class _Link:
             except ValueError:
                 self.fail("it breaks the protocol")
                 return
+            self._inbox.hand_over()
 
     def _split(self, data: bytes, pass_on: Callable[[bytes], None]) -> bytes:
         """Takes the messages out of what was read and passes every other line on; returns what is not yet complete.
@@ -321,7 +339,7 @@ class _Link:
                 break
             if words[0] == b"HMSG":
                 begin += int(words[-2])  # headers say nothing to us
-            self._on_message(words[1].decode(errors="replace"), data[begin:stop])
+            self._on_message(self._inbox.put, words[1].decode(errors="replace"), data[begin:stop])
             at = stop + 2
         return data[at:]
 
@@ -340,7 +358,7 @@ class _Link:
         if self._lost.done():
             raise _LinkFailed(self._lost.result())
         self.was_up = True
-        self._deliver(LinkUp(without_password(self._url)))
+        self._inbox.put_from_asyncio(LinkUp(without_password(self._url)))
 
     async def wait_lost(self) -> str:
         """Waits until the link is lost and returns the reason."""
@@ -403,23 +421,13 @@ class _Link:
     async def _on_closed(self) -> None:
         self.fail("the connection was closed")
 
-    def _on_message(self, subject: str, payload: bytes) -> None:
+    def _on_message(self, put: Callable[[Incoming], None], subject: str, payload: bytes) -> None:
         if subject == self._heartbeat_subject:
             self._last_echo = self._loop.time()
         elif subject == self._probe_subject:
             self._echoed.set()
-        else:
-            self._deliver(Message(subject, payload))
-
-    def _deliver(self, incoming: Incoming) -> None:
-        if self._lost.done():
-            return  # its successor, or the loss itself, has been announced: nothing of this link counts any more
-        try:
-            self._put.send_nowait(incoming)
-        except trio.WouldBlock:
-            self.fail("we read its messages too slowly")
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self.fail("nobody reads its messages")
+        elif not self._lost.done():  # else its successor, or the loss itself, was announced: it does not count any more
+            put(Message(subject, payload))
 
     async def _beat(self) -> None:
         """Sends ourselves a message again and again: only its coming back proves that the link carries anything."""

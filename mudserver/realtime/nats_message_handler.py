@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Sequence
 
 import trio
 
@@ -19,9 +19,6 @@ from mudserver.wire.envelope import decode_event, open_payload, whose
 from mudserver.wire.subjects import Subjects
 
 logger = logging.getLogger(__name__)
-
-MESSAGES_AT_ONCE_MAX = 256
-"""Routed before everybody else has a turn: some 5 ms of work."""
 
 SILENCE = "The aether falls silent; you hear only those nearby."
 VOICES = "The aether hums again, full of distant voices."
@@ -47,42 +44,52 @@ class NATSMessageHandler:
         self._limits = limits
         self._rooms: trio.Nursery | None = None
         self._routed: dict[Channel, None] = {}
+        """Channels in which something may wait that nobody has been shown yet."""
+        self._was_talk = False
         self._lost_at: float | None = None
         self._handed_out_before = 0
         self.counts: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Routes until cancelled. Started once this node listens to the world at large."""
+        """Runs the channels until cancelled. Started once this node listens to the world at large."""
         async with trio.open_nursery() as self._rooms:
             self._rooms.start_soon(self._audience.everywhere.run)
             self._broker.subscribe_nowait(self._subjects.everywhere)
             task_status.started()
-            async for incoming in self._broker.incoming:
-                self._take(incoming)
-                # What else has come goes along: a scheduler pass for each would make a queue of them.
-                with suppress(trio.WouldBlock):
-                    for _ in range(MESSAGES_AT_ONCE_MAX):
-                        was_talk = self._is_talk(incoming)
-                        incoming = self._broker.incoming.receive_nowait()
-                        if not (was_talk and self._is_talk(incoming)):
-                            await self._deliver_routed()
-                        self._take(incoming)
-                await self._deliver_routed()
+            await trio.sleep_forever()
 
-    async def _deliver_routed(self) -> None:
-        """Delivers what was routed, some of it at a time; before a crowd it is for the channel's own task to do so."""
-        channels, self._routed = self._routed, {}
+    def receive(self, batch: Sequence[Incoming]) -> None:
+        """Takes what has come from the broker, and shows it to whoever hears it: a Receiver."""
+        for incoming in batch:
+            was_talk, self._was_talk = self._was_talk, self._is_talk(incoming)
+            if not (was_talk and self._was_talk):
+                self._deliver_all()
+            self._take(incoming)
+        self._deliver_some()
+
+    def _deliver_all(self) -> None:
+        """Delivers what was routed so far."""
+        for channel in list(self._routed):
+            self._deliver(channel)
+
+    def _deliver_some(self) -> None:
+        """The same for so many listeners that nobody else waits long; the others are served when those had turns."""
         served = 0
-        for channel in channels:
-            if channel.is_crowded:
-                channel.deliver_soon()
-                continue
-            served += len(channel.listeners)
+        for channel in list(self._routed):
             if served > self._limits.served_at_once_max:
-                served = len(channel.listeners)
-                await trio.lowlevel.checkpoint()
-            channel.deliver_waiting()
+                channel.deliver_soon()
+            else:
+                served += self._deliver(channel)
+
+    def _deliver(self, channel: Channel) -> int:
+        """Delivers what waits in a channel, but leaves a crowd to its own task. Returns how many were served."""
+        del self._routed[channel]
+        if channel.is_crowded:
+            channel.deliver_soon()
+            return 0
+        channel.deliver_waiting()
+        return len(channel.listeners)
 
     def _is_talk(self, incoming: Incoming) -> bool:
         """Whether it stays within one room. What somebody hears in two channels comes in order only if what is in the

@@ -1,8 +1,9 @@
 """What every Broker keeps, proved on the one in memory and on a real nats-server alike: so the fake is no guess."""
 
+import math
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,28 @@ LIMITS = Limits()
 PREFIX = "t"
 
 
+class Door:
+    """A broker and what has come in by it."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._put, self.incoming = trio.open_memory_channel[Incoming](math.inf)
+        self.publish_nowait = broker.publish_nowait
+        self.subscribe_nowait = broker.subscribe_nowait
+        self.unsubscribe_nowait = broker.unsubscribe_nowait
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        await self._broker.run(self._receive, task_status=task_status)
+
+    def _receive(self, batch: Sequence[Incoming]) -> None:
+        for each in batch:
+            self._put.send_nowait(each)
+
+
+def nats_door(url: Callable[[], str], node: str = "node", limits: Limits = LIMITS) -> Door:
+    return Door(NatsBroker(url, node, PREFIX, limits))
+
+
 @dataclass
 class Stand:
     """A broker that runs and has said LinkUp, another door to the same bus, and a way to take the link down.
@@ -29,30 +52,30 @@ class Stand:
     After `take_link_down` the link comes back when `let_link_return` is called, or by itself a little later.
     """
 
-    broker: Broker
-    neighbour: Broker
+    broker: Door
+    neighbour: Door
     take_link_down: Callable[[], None]
     let_link_return: Callable[[], None]
 
 
-async def next_of(broker: Broker) -> Incoming:
+async def next_of(broker: Door) -> Incoming:
     with trio.fail_after(SECONDS_MAX):
         return await broker.incoming.receive()
 
 
-async def next_message(broker: Broker) -> Message:
+async def next_message(broker: Door) -> Message:
     incoming = await next_of(broker)
     assert isinstance(incoming, Message), incoming
     return incoming
 
 
-async def wait_for(broker: Broker, kind: type[LinkUp] | type[LinkLost]) -> None:
+async def wait_for(broker: Door, kind: type[LinkUp] | type[LinkLost]) -> None:
     """Reads on until the link is up, or lost."""
     while not isinstance(await next_of(broker), kind):
         pass
 
 
-async def settle(broker: Broker, own_subject: str = "t.settle.it") -> None:
+async def settle(broker: Door, own_subject: str = "t.settle.it") -> None:
     """Waits until everything put so far is in force: a message of our own has come back, and nothing before it."""
     broker.subscribe_nowait(own_subject)
     broker.publish_nowait(own_subject, b"settled")
@@ -64,18 +87,18 @@ async def settle(broker: Broker, own_subject: str = "t.settle.it") -> None:
 async def _memory_stand() -> AsyncIterator[Stand]:
     hub = MemoryHub()
     broker, neighbour = hub.connect(), hub.connect()
-
+    door, other = Door(broker), Door(neighbour)
     async with trio.open_nursery() as nursery:
-        await nursery.start(broker.run)
-        await nursery.start(neighbour.run)
-        yield Stand(broker, neighbour, broker.lose_link, broker.restore_link)
+        await nursery.start(door.run)
+        await nursery.start(other.run)
+        yield Stand(door, other, broker.lose_link, broker.restore_link)
         nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
 async def _nats_stand(directory: Path) -> AsyncIterator[Stand]:
     async with open_embedded_broker(directory, PREFIX, LIMITS) as embedded, trio.open_nursery() as nursery:
-        broker, neighbour = (NatsBroker(lambda: embedded.url, node, PREFIX, LIMITS) for node in ("one", "other"))
+        broker, neighbour = (nats_door(lambda: embedded.url, node) for node in ("one", "other"))
 
         def kill() -> None:
             assert embedded.pid is not None
@@ -341,10 +364,10 @@ async def test_publishing_never_raises_and_never_waits(stand: Stand) -> None:
 
 @pytest.mark.parametrize(
     "broker",
-    [MemoryHub().connect(), NatsBroker(lambda: "nats://127.0.0.1:1", "idle", PREFIX, LIMITS)],
+    [Door(MemoryHub().connect()), nats_door(lambda: "nats://127.0.0.1:1")],
     ids=["memory", "nats"],
 )
-def test_a_broker_that_does_not_run_yet_takes_everything_and_says_nothing(broker: Broker) -> None:
+def test_a_broker_that_does_not_run_yet_takes_everything_and_says_nothing(broker: Door) -> None:
     broker.subscribe_nowait("t.room.hall.*")
     broker.publish_nowait("t.room.hall.said", b"too early")
     broker.unsubscribe_nowait("t.room.hall.*")
@@ -354,8 +377,7 @@ def test_a_broker_that_does_not_run_yet_takes_everything_and_says_nothing(broker
 
 async def test_what_was_subscribed_before_it_ran_is_in_force_at_the_first_link(tmp_path: Path) -> None:
     async with open_embedded_broker(tmp_path, PREFIX, LIMITS) as embedded:
-        doors: list[Broker] = [MemoryHub().connect(), NatsBroker(lambda: embedded.url, "late", PREFIX, LIMITS)]
-        for broker in doors:
+        for broker in (Door(MemoryHub().connect()), nats_door(lambda: embedded.url)):
             broker.subscribe_nowait("t.room.hall.*")
             async with trio.open_nursery() as nursery:
                 await nursery.start(broker.run)
@@ -365,12 +387,37 @@ async def test_what_was_subscribed_before_it_ran_is_in_force_at_the_first_link(t
                 nursery.cancel_scope.cancel()
 
 
+async def test_nothing_is_received_from_within_a_nowait_method(stand: Stand) -> None:
+    """Whoever publishes is in the middle of something. Seen to fail with a broker in memory that calls at once."""
+    for number in range(20):
+        stand.broker.subscribe_nowait(f"t.room.r{number}.*")
+        stand.broker.publish_nowait(f"t.room.r{number}.said", b"")
+        stand.neighbour.publish_nowait(f"t.room.r{number}.said", b"")
+    with pytest.raises(trio.WouldBlock):
+        stand.broker.incoming.receive_nowait()
+
+
+async def test_what_the_receiver_raises_ends_the_broker(tmp_path: Path) -> None:
+    """Seen to fail on nats with what is put from asyncio handed over there."""
+
+    def raise_it(batch: Sequence[Incoming]) -> None:
+        raise LookupError(type(batch[0]).__name__)
+
+    async with open_embedded_broker(tmp_path, PREFIX, LIMITS) as embedded:
+        for broker in (MemoryHub().connect(), NatsBroker(lambda: embedded.url, "node", PREFIX, LIMITS)):
+            with (
+                pytest.RaisesGroup(LookupError, flatten_subgroups=True, allow_unwrapped=True),
+                trio.fail_after(SECONDS_MAX),
+            ):
+                await broker.run(raise_it)
+
+
 # --- where only a real one can fail -------------------------------------------------------------------------------
 
 
 async def test_a_broker_that_nobody_answers_for_is_given_up_in_time() -> None:
     limits = Limits(link_first_seconds_max=0.5, link_connect_seconds_max=0.3)
-    broker = NatsBroker(lambda: "nats://mudserver:secret@127.0.0.1:1", "node", PREFIX, limits)
+    broker = nats_door(lambda: "nats://mudserver:secret@127.0.0.1:1", limits=limits)
     with pytest.RaisesGroup(StartupError, flatten_subgroups=True) as raised:
         with trio.fail_after(SECONDS_MAX):
             await broker.run()
@@ -383,7 +430,7 @@ async def test_a_wrong_password_is_reported_as_such(tmp_path: Path) -> None:
     limits = Limits(link_first_seconds_max=0.5)
     async with open_embedded_broker(tmp_path, PREFIX, LIMITS) as embedded:
         url = embedded.url.replace(embedded.url.split(":")[2].split("@")[0], "wrong")
-        broker = NatsBroker(lambda: url, "node", PREFIX, limits)
+        broker = nats_door(lambda: url, limits=limits)
         with pytest.RaisesGroup(StartupError, flatten_subgroups=True) as raised:
             with trio.fail_after(SECONDS_MAX):
                 await broker.run()
@@ -395,7 +442,7 @@ async def test_a_wrong_password_is_reported_as_such(tmp_path: Path) -> None:
 async def test_a_broker_that_hangs_is_declared_lost_by_its_silence(tmp_path: Path) -> None:
     limits = Limits(link_heartbeat_seconds=0.05, link_silence_seconds_max=0.3)
     async with open_embedded_broker(tmp_path, PREFIX, LIMITS) as embedded, trio.open_nursery() as nursery:
-        broker = NatsBroker(lambda: embedded.url, "node", PREFIX, limits)
+        broker = nats_door(lambda: embedded.url, limits=limits)
         broker.subscribe_nowait("t.room.hall.*")
         await nursery.start(broker.run)
         assert isinstance(await next_of(broker), LinkUp)
@@ -426,7 +473,7 @@ def _stopped(embedded: EmbeddedBroker) -> Iterator[None]:
 async def test_a_message_that_the_broker_refuses_is_survived(tmp_path: Path) -> None:
     """Outside what the user may publish: nats-server answers with -ERR, and nats-py tells nobody but a callback."""
     async with open_embedded_broker(tmp_path, PREFIX, LIMITS) as embedded, trio.open_nursery() as nursery:
-        broker = NatsBroker(lambda: embedded.url, "node", PREFIX, LIMITS)
+        broker = nats_door(lambda: embedded.url)
         broker.subscribe_nowait("t.room.hall.*")
         await nursery.start(broker.run)
         assert isinstance(await next_of(broker), LinkUp)
@@ -438,6 +485,6 @@ async def test_a_message_that_the_broker_refuses_is_survived(tmp_path: Path) -> 
         nursery.cancel_scope.cancel()
 
 
-async def _next_after_publishing(broker: Broker) -> Incoming:
+async def _next_after_publishing(broker: Door) -> Incoming:
     broker.publish_nowait("t.room.hall.said", b"marker")
     return await next_of(broker)

@@ -2,20 +2,20 @@
 
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from string import ascii_lowercase
 from typing import NamedTuple
 
 import pytest
 import trio
 from trio.to_thread import run_sync as in_thread
 
+from mudserver.realtime.nats_message_handler import SILENCE
 from tests.faults.external_broker import ExternalBroker, Rules, external_broker, hung, raw_client, say
 from tests.faults.recovery import Note, note_recovery, play_is_on_nats_again
 from tests.faults.talk import LogBook, lively_room
 from tests.integration.outsider import Outsider, listening_outsider
-from tests.integration.players import Door
+from tests.integration.players import Door, TextPlayer
 from tests.integration.programs import Server, running_server
 
 ROOM = b"mud.room.hall.chat_message"
@@ -33,12 +33,23 @@ lines_per_second = 1000.0
 lines_burst = 1000
 """
 
-# A node that soon has too much on its hands.
-SOON_BEHIND = f"""\
-incoming_messages_max = 50
-outgoing_messages_max = 30
-bus_payload_bytes_max = {PAYLOAD_BYTES_MAX}
+NARROW = f"bus_payload_bytes_max = {PAYLOAD_BYTES_MAX}"
+
+# Somebody may say very much at once, for which there is little room, and a hung broker is given time.
+SOON_FULL = """
+[limits]
+lines_per_second = 10000.0
+lines_burst = 10000
+received_bytes_per_second = 1e8
+received_bytes_burst = 100000000
+reads_per_second = 1e5
+reads_burst = 100000
+outgoing_bytes_max = 65536
+link_silence_seconds_max = 60.0
 """
+
+LINES_UNTIL_FULL_MAX = 4000
+"""What the sockets on the way to the broker hold, some 3 MB, is 1,000 lines of 3 kB; as many again and again."""
 
 
 class Stand(NamedTuple):
@@ -68,7 +79,13 @@ def small_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
 @pytest.fixture(scope="module")
 def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     """A server with small limits towards the broker."""
-    yield from stand(tmp_path_factory, "", TALKATIVE + SOON_BEHIND)
+    yield from stand(tmp_path_factory, "", TALKATIVE + NARROW)
+
+
+@pytest.fixture(scope="module")
+def patient_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """A server that does not give up a silent broker before there is no room for messages to it."""
+    yield from stand(tmp_path_factory, "", SOON_FULL)
 
 
 @pytest.fixture
@@ -202,50 +219,54 @@ def flood_until_dropped(broker: ExternalBroker, flood: bytes) -> None:
             say(sock, flood)
 
 
-async def test_nobody_misses_a_line_when_more_comes_than_the_server_can_take(small_server: Stand, note: Note) -> None:
-    """Seen to fail with a full channel that raises: the link is lost by its silence only, seconds later."""
-    broker, server = small_server
+async def test_nobody_misses_a_line_while_a_flood_comes_over_the_bus(small_broker: Stand) -> None:
+    """What the server has no time for yet stays with the broker. Seen to fail with the beginning of a message forgotten
+    between two reads.
+    """
+    broker, server = small_broker
     log = LogBook(server.program)
     async with lively_room(server.port) as talk, listening(broker) as outsider:
         await talk.go_on()
-        struck_at = time.monotonic()
         await publish_raw(broker, published(ROOM, an_own_payload(outsider)) * 3000)
-        silent_at = await talk.silence()
-        recovered_at = await play_is_on_nats_again(talk, outsider, struck_at)
         await talk.go_on()
-    assert log.the_outage().reason == "we read its messages too slowly"
-    note_recovery(note, "too much comes", silent_at - struck_at, recovered_at - struck_at)
+    assert log.outages() == []
+    assert log.complaints() == []
 
 
 async def test_nobody_misses_a_line_when_more_goes_than_the_server_can_hold(
-    small_server: Stand, nursery: trio.Nursery, note: Note
+    patient_server: Stand, nursery: trio.Nursery, note: Note
 ) -> None:
-    """A crowd in another room speaks in the very same moment. Seen to fail with lines over the limit thrown away:
-    nobody is told, and they are shown to nobody.
+    """Somebody in another room says more than there is room for, while the broker hangs. Seen to fail with what is over
+    the limit kept: the link is not lost until its silence has lasted too long.
     """
-    broker, server = small_server
+    broker, server = patient_server
     log = LogBook(server.program)
     door = Door(server.port, nursery)
-    crowd = [await door.text(name + letter) for name in ("Gus", "Hal") for letter in ascii_lowercase[:20]]
+    gus = await door.text("Gus")
     try:
-        for gus in crowd:
-            await gus.type("north")
-            await gus.see("The Garden")
+        await gus.type("north")
+        await gus.see("The Garden")
         async with lively_room(server.port) as talk, listening(broker) as outsider:
-            struck_at = time.monotonic()
-            with hung(server.program.process.pid):
-                for gus in crowd:
-                    await gus.type("say all together now")
-            for gus in crowd:
-                await gus.see("You say: all together now")
-            silent_at = await talk.silence()
-            recovered_at = await play_is_on_nats_again(talk, outsider, struck_at)
+            with broker.hung():
+                said = await say_much(gus, until=lambda: talk.seat("Alice").has_seen(SILENCE))
+                await talk.silence()
+            back_at = time.monotonic()
+            recovered_at = await play_is_on_nats_again(talk, outsider, back_at)
             await talk.go_on()
-        for gus in crowd:
-            await gus.quit()
+        await gus.quit()
     finally:
         door.close()
     outage = log.the_outage()
     assert outage.reason == "it takes our messages too slowly"
-    assert outage.handed_out >= len(crowd)
-    note_recovery(note, "too much goes", silent_at - struck_at, recovered_at - struck_at)
+    assert outage.handed_out >= said
+    note_recovery(note, "too much goes", 0.0, recovered_at - back_at)
+
+
+async def say_much(player: TextPlayer, until: Callable[[], bool]) -> int:
+    """Has a player say long lines until it is so. Returns how many."""
+    for number in range(LINES_UNTIL_FULL_MAX):
+        if until():
+            return number
+        await player.type(f"say {number} {'€' * 980}")
+        await player.see(f"You say: {number} ")
+    pytest.fail("there was room for everything")

@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from mudserver.broker.base import Message
+from mudserver.broker.base import Incoming, Message
 from mudserver.broker.memory import MemoryHub
 from mudserver.config import Limits
 from mudserver.errors import MalformedMessage, StartupError
@@ -71,23 +71,22 @@ def words_in(path: Path) -> list[str]:
     return [json.loads(each)["payload"]["data"]["message"].removeprefix("Alice says: ") for each in lines]
 
 
-async def test_a_line_is_the_message_that_went_over_the_bus(autojump_clock: MockClock, path: Path) -> None:
+async def test_a_line_is_the_message_that_went_over_the_bus(
+    autojump_clock: MockClock, path: Path, nursery: trio.Nursery
+) -> None:
     hub = MemoryHub()
     outsider = hub.connect()
     outsider.subscribe_nowait("mud.>")
-    outsider.restore_link()
+    on_the_bus: list[Incoming] = []
+    nursery.start_soon(outsider.run, on_the_bus.extend)
     async with open_logged_play(path, hub=hub) as play:
         alice = await play.text_player("Alice")
         await alice.send("say hello\nshout hey\nnorth\ntell Alice x")
         await trio.sleep(25)
         await alice.die()
         await trio.sleep(34)  # past the time that a lost player stays, and before the next tick
+    nursery.cancel_scope.cancel()
 
-    on_the_bus = []
-    while outsider.incoming.statistics().current_buffer_used:
-        incoming = outsider.incoming.receive_nowait()
-        if isinstance(incoming, Message):
-            on_the_bus.append((incoming.subject, incoming.payload))
     in_the_log = [each.rstrip().split(b',"payload":', 1) for each in lines_in(path)]
     assert [subject.rpartition(b".")[2] for subject, _ in in_the_log] == [
         b'player_entered_game"',
@@ -102,7 +101,11 @@ async def test_a_line_is_the_message_that_went_over_the_bus(autojump_clock: Mock
         b'player_left"',
         b'player_left_game"',
     ]
-    assert [(b'{"subject":"%s"' % s.encode(), p + b"}") for s, p in on_the_bus] == [(s, p) for s, p in in_the_log]
+    assert [
+        (b'{"subject":"%s"' % each.subject.encode(), each.payload + b"}")
+        for each in on_the_bus
+        if isinstance(each, Message)
+    ] == [(s, p) for s, p in in_the_log]
 
 
 async def test_what_is_observed_before_the_stop_is_on_disk_after_it(path: Path) -> None:

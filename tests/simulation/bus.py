@@ -12,6 +12,7 @@ from typing import Protocol
 
 import trio
 
+from mudserver.broker.base import Receiver
 from mudserver.broker.memory import MemoryBroker, MemoryHub, matches
 from mudserver.errors import MalformedMessage
 from mudserver.wire.envelope import open_payload
@@ -132,18 +133,16 @@ class StormyBroker(MemoryBroker):
             self.watcher.message_put(subject, payload)
         super().receive_nowait(subject, payload)
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        self.restore_link()
-        task_status.started()
-        try:
+    async def run(self, receive: Receiver, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(super().run, receive)
+            task_status.started()
             while True:
                 self._news = trio.Event()
                 due = self._on_their_way[0][0] if self._on_their_way else float("inf")
                 with trio.move_on_at(due):
                     await self._news.wait()
                 self._put_due()
-        finally:
-            self._linked = False
 
     def go_deaf(self) -> None:
         """From here on nothing gets through, and nobody has noticed yet. What was on its way is lost."""
