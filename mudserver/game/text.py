@@ -1,6 +1,7 @@
 """What players may put on each other's screens: cleaning of lines and the rules for names."""
 
 import re
+from collections.abc import Iterator
 from unicodedata import category
 
 # Letters of one alphabet only: look-alikes from others would let one player pass for another.
@@ -23,12 +24,13 @@ def clean(line: str) -> str:
     return "".join(c if c.isprintable() else " " if c == "\t" or category(c) == "Zs" else "" for c in line).strip()
 
 
-def split_lines(text: str) -> list[str]:
-    """The cleaned lines of one message from a client. Only '\\n' ends a line: `str.splitlines` knows too many others.
+def split_lines(text: str) -> Iterator[str]:
+    """The cleaned lines of one message from a client, each cleaned as it is asked for.
 
-    A newline at the very end closes the last line and does not open an empty one.
+    Only '\\n' ends a line: `str.splitlines` knows too many others. A newline at the very end closes the last line and
+    does not open an empty one.
     """
-    return [clean(line.removesuffix("\r")) for line in text.removesuffix("\n").split("\n")]
+    return (clean(line.removesuffix("\r")) for line in text.removesuffix("\n").split("\n"))
 
 
 def name_problem(name: str) -> str | None:

@@ -5,7 +5,6 @@ Frames to the player do not pass through here: whoever writes puts them straight
 """
 
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from enum import Enum, auto
@@ -53,8 +52,8 @@ class WebSocket:
         "_connection",
         "_feed",
         "_frames",
+        "_has_given_of_this_read",
         "_limits",
-        "_lines",
         "_on_flood",
         "_pings",
         "_reader",
@@ -87,7 +86,7 @@ class WebSocket:
         self._limits = limits
         self._turnstile = turnstile
         self._frames = ClientFrames(limits.message_bytes_max)
-        self._lines: deque[str] = deque()
+        self._has_given_of_this_read = False
         self.came_with_others = False
         self._bytes = TokenBucket(limits.received_bytes_per_second, limits.received_bytes_burst, now)
         self._reads = TokenBucket(limits.reads_per_second, limits.reads_burst, now)
@@ -104,21 +103,23 @@ class WebSocket:
         Its code is the client's own, or 1002, 1007 or 1009 for a client that broke the protocol.
         """
         while True:
-            if self._lines:
-                # No turn for others here: what is refused is not worth it, and who does what is asked takes care.
-                await trio.lowlevel.checkpoint_if_cancelled()
-                self.came_with_others = True
-                return self._lines.popleft()
+            if (line := self._frames.next_line()) is not None:
+                self.came_with_others = self._has_given_of_this_read
+                if self.came_with_others:
+                    # No turn for others here: what is refused is not worth it, and who does what is asked takes care.
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                self._has_given_of_this_read = True
+                return line
             self.came_with_others = False
+            if rest := self._frames.take_rest():
+                await self._feed_library(rest)
             if self._feed.is_at_work and (message := await self._from_library()) is not None:
                 return message
-            data = await self._read()
-            lines, rest = self._frames.take_lines(data)
-            if rest or not data:
-                await self._feed_library(rest)
-            if lines:
-                self._lines.extend(lines[1:])
-                return lines[0]
+            if data := await self._read():
+                self._has_given_of_this_read = False
+                self._frames.feed(data)
+            else:
+                await self._feed_library(data)
 
     async def _read(self) -> bytes:
         """Some bytes, counted, b"" at the end."""

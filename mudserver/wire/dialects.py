@@ -4,6 +4,7 @@ A dialect is a value: two connections with equal dialects get the very same byte
 """
 
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import islice
@@ -99,14 +100,17 @@ def encode(dialect: Dialect, shown: Shown, sequence_number: int, timestamp: str)
             return None if text is None else text_frame(text.replace("\n", "\r\n").encode() + b"\r\n")
 
 
-def decode(dialect: Dialect, message: str | bytes) -> list[Request]:
-    """What a client asks for in one WebSocket message, in order. Raises MalformedFrame."""
+def decode(dialect: Dialect, message: str | bytes) -> Iterable[Request]:
+    """What a client asks for in one WebSocket message, in order. Raises MalformedFrame, at once.
+
+    Lines of text are read one by one, as they are asked for: of a thousand in one message only a few will be done.
+    """
     match dialect:
         case JsonDialect():
             return [_json_request(message)]
         case TextDialect():
             text = message if isinstance(message, str) else message.decode(errors="replace")
-            return [Line(line) for line in split_lines(text)]
+            return map(Line, split_lines(text))
 
 
 # --- JSON ---------------------------------------------------------------------------------------------------------

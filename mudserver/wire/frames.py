@@ -36,54 +36,78 @@ class ClientFrames:
     Nearly all of it is lines, each in one short frame; those are read here, in a twentieth of the time that a whole
     WebSocket library takes. Everything else is only followed, so that we know where the next frame begins: `fragments`
     counts the pieces of a message that is not complete, `pings` all PINGs and PONGs begun so far, but not those PONGs
-    that `take_lines` drops.
+    that `next_line` drops.
     """
 
-    __slots__ = ("_beginning", "_bytes_max", "_kept", "_to_come", "fragments", "pings")
+    __slots__ = ("_at", "_beginning", "_bytes_max", "_data", "_is_plain_next", "_to_come", "fragments", "pings")
 
     def __init__(self, message_bytes_max: int) -> None:
         self.fragments = 0
         self.pings = 0
         self._bytes_max = message_bytes_max
-        self._kept = b""
-        """Of a plain frame that is not complete."""
+        self._data = b""
+        self._at = 0
+        """How far `_data` has been taken."""
+        self._is_plain_next = True
+        """Whether what is left of it is nothing but the beginning of a plain frame, or nothing at all."""
         self._beginning = b""
         """Of the head of a frame that is followed."""
         self._to_come = 0
         """Bytes of that frame."""
 
-    def take_lines(self, data: bytes) -> tuple[list[str], bytes]:
-        """Reads the whole text messages that `data` begins with; returns them and what comes behind, to be followed.
+    def feed(self, data: bytes) -> None:
+        """Takes what was read. Ask for `next_line` until there is none, then `take_rest`, before there is more."""
+        self._data = self._data[self._at :] + data
+        self._at = 0
 
-        A plain frame that is not complete is kept for the next time. Nothing is read while what was followed is not
-        complete. PONGs on the way are dropped: any bytes are sign enough.
+    def next_line(self) -> str | None:
+        """The next text message, if it is whole and in a plain frame; else None, and `take_rest` says what is there.
+
+        One at a time, since whoever sends hundreds at once is not served all of them. Nothing is read while what was
+        followed is not complete. PONGs on the way are dropped: any bytes are sign enough.
         """
-        lines: list[str] = []
-        if self._to_come or self._beginning or self.fragments:
-            return lines, data
-        data, self._kept = self._kept + data, b""
-        at = 0
-        while at < len(data) and data[at] in (_TEXT_FINAL, _PONG_FINAL):
+        data, at = self._data, self._at
+        self._is_plain_next = not (self._to_come or self._beginning or self.fragments)
+        while self._is_plain_next and at < len(data):
             head = data[at : at + 14]
-            head_size, payload = _sizes(head)
-            if len(head) > 1 and not self._is_plain(head, payload):
+            if not self._may_be_plain(head):
+                self._is_plain_next = False
                 break
+            head_size, payload = _sizes(head)
             begin, end = at + head_size, at + head_size + payload
             if end > len(data) or len(head) < 2:
-                self._kept = data[at:]
-                return lines, b""
-            if data[at] == _TEXT_FINAL:
+                break
+            if head[0] == _TEXT_FINAL:
                 try:
-                    lines.append(_unmasked(data[begin - 4 : begin], data[begin:end]).decode())
+                    line = _unmasked(data[begin - 4 : begin], data[begin:end]).decode()
                 except UnicodeDecodeError:
-                    break  # whose error it is, and what it is called, trio-websocket knows
-            at = end
-        return lines, data[at:]
+                    # Whose error it is, and what it is called, trio-websocket knows.
+                    self._is_plain_next = False
+                    break
+                self._at = end
+                return line
+            self._at = at = end
+        return None
 
-    def _is_plain(self, head: bytes, payload: int) -> bool:
-        """Whether it is masked and of a size that is allowed and written as it must be; a PONG is a short one."""
+    def take_rest(self) -> bytes:
+        """What is not plain, with all that stands behind it: to be followed. Nothing if what is left may be plain."""
+        if self._is_plain_next:
+            return b""
+        rest, self._data = self._data[self._at :], b""
+        self._at = 0
+        return rest
+
+    def _may_be_plain(self, head: bytes) -> bool:
+        """Whether what begins so is masked and of a size that is allowed and written as it must be, as far as can be
+        seen; a PONG is a short one.
+        """
+        if head[0] not in (_TEXT_FINAL, _PONG_FINAL):
+            return False
+        if len(head) < 2:
+            return True
         short = head[1] & 0x7F
         if short == 126 and len(head) >= 4:
+            payload = int.from_bytes(head[2:4], "big")
             return bool(head[1] & _MASKED) and head[0] == _TEXT_FINAL and 126 <= payload <= self._bytes_max
         return bool(head[1] & _MASKED) and short < 127
 

@@ -23,15 +23,21 @@ def line(text: str) -> bytes:
     return sent(TextMessage(text))
 
 
+def take(frames: ClientFrames, data: bytes) -> tuple[list[str], bytes]:
+    """The lines that these bytes complete, and what must be followed."""
+    frames.feed(data)
+    return list(iter(frames.next_line, None)), frames.take_rest()
+
+
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 125, 126, 127, 1000, BYTES_MAX])
 def test_a_line_of_any_size_is_read(size: int) -> None:
     text = "".join(random.Random(size).choices("abc \x7f", k=size))
-    assert ClientFrames(BYTES_MAX).take_lines(line(text)) == ([text], b"")
+    assert take(ClientFrames(BYTES_MAX), line(text)) == ([text], b"")
 
 
 def test_many_lines_in_one_read_come_in_order_and_pongs_between_them_are_dropped() -> None:
     data = line("näher") + sent(Pong(b"x")) + line("") + sent(Pong()) + line("farther")
-    assert ClientFrames(BYTES_MAX).take_lines(data) == (["näher", "", "farther"], b"")
+    assert take(ClientFrames(BYTES_MAX), data) == (["näher", "", "farther"], b"")
 
 
 NOT_PLAIN = {
@@ -53,18 +59,18 @@ NOT_PLAIN = {
 @pytest.mark.parametrize("other", NOT_PLAIN.values(), ids=NOT_PLAIN)
 def test_what_is_not_plain_is_left_to_the_library_with_all_that_follows(other: bytes) -> None:
     behind = other + line("two")
-    assert ClientFrames(BYTES_MAX).take_lines(line("one") + behind) == (["one"], behind)
+    assert take(ClientFrames(BYTES_MAX), line("one") + behind) == (["one"], behind)
 
 
 def test_nothing_is_read_before_a_message_in_pieces_is_complete() -> None:
     frames = ClientFrames(BYTES_MAX)
     whole = sent(TextMessage("in ", message_finished=False), Ping(b"p"), TextMessage("pieces"))
     for at in range(len(whole) - 1):
-        assert frames.take_lines(whole[at : at + 1]) == ([], whole[at : at + 1])
+        assert take(frames, whole[at : at + 1]) == ([], whole[at : at + 1])
         frames.follow(whole[at : at + 1])
     frames.follow(whole[-1:])
     assert frames.pings == 1
-    assert frames.take_lines(line("now")) == (["now"], b"")
+    assert take(frames, line("now")) == (["now"], b"")
 
 
 def test_pieces_of_one_message_are_counted_and_pings_for_ever() -> None:
@@ -99,7 +105,7 @@ def test_in_any_pieces_both_ways_together_say_what_the_library_alone_says(
     while at < len(data):
         piece = data[at : at + rnd.randint(1, 40)]
         at += len(piece)
-        lines, rest = frames.take_lines(piece)
+        lines, rest = take(frames, piece)
         together += lines
         frames.follow(rest)
         together += _texts(library, rest)
@@ -115,5 +121,5 @@ def _texts(library: Connection, data: bytes) -> list[str]:
 def test_no_bytes_make_it_fail(data: bytes, step: int) -> None:
     frames = ClientFrames(BYTES_MAX)
     for at in range(0, len(data), step):
-        _, rest = frames.take_lines(data[at : at + step])
+        _, rest = take(frames, data[at : at + step])
         frames.follow(rest)

@@ -285,7 +285,7 @@ def test_any_event_is_one_whole_frame_in_every_dialect(event: e.Event, number: i
     ],
 )
 def test_a_json_client_is_understood(message: str, request_: object) -> None:
-    assert decode(JSON, message) == [request_]
+    assert list(decode(JSON, message)) == [request_]
 
 
 @pytest.mark.parametrize(
@@ -343,5 +343,5 @@ def test_one_json_command_is_one_clean_line(command: str, args: list[str]) -> No
 
 
 def test_several_lines_in_one_text_message_keep_their_order() -> None:
-    assert decode(PLAIN, "n\r\nlook\n'hi") == [Line("n"), Line("look"), Line("'hi")]
-    assert decode(PLAIN, b"say gr\xc3\xbc\xc3\x9f\xff\n") == [Line("say grüß�")]
+    assert list(decode(PLAIN, "n\r\nlook\n'hi")) == [Line("n"), Line("look"), Line("'hi")]
+    assert list(decode(PLAIN, b"say gr\xc3\xbc\xc3\x9f\xff\n")) == [Line("say grüß�")]
