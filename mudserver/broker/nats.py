@@ -165,7 +165,8 @@ class NatsBroker:
                 self._link = None
                 link.abort()
             if link.was_up:
-                inbox.put_from_asyncio(LinkLost(reason))
+                inbox.put(LinkLost(reason))
+                inbox.hand_over()
             await link.wait_closed()
             if not ever_up and time.monotonic() + pause > first_deadline:
                 raise StartupError(f"The NATS server at {without_password(self._url())} cannot be used: {reason}.")
@@ -174,9 +175,8 @@ class NatsBroker:
 
 
 class _Inbox:
-    """What has come in and was not handed over yet: a Trio task that puts things hands them over itself.
-
-    asyncio would swallow an error of whoever takes them; what is put from there, `run` hands over.
+    """What has come in and was not handed over yet. Whoever puts things hands them over in the same step: between the
+    end of a link and word of it nothing else may happen.
     """
 
     def __init__(self, receive: Receiver) -> None:
@@ -188,14 +188,15 @@ class _Inbox:
         """`hand_over` must follow, once for any number of them."""
         self._waiting.append(incoming)
 
-    def put_from_asyncio(self, incoming: Incoming) -> None:
-        self._waiting.append(incoming)
-        self._due.set()
-
     def hand_over(self) -> None:
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             self._receive(waiting)
+
+    def put_from_nats_py(self, incoming: Incoming) -> None:
+        """What nats-py itself has read, `run` hands over: nats-py would swallow an error of whoever takes it."""
+        self._waiting.append(incoming)
+        self._due.set()
 
     async def run(self) -> None:
         while True:
@@ -228,7 +229,7 @@ class _Link:
         self._heartbeat_subject, self._probe_subject = own_subjects
         self._inbox = inbox
         self._limits = limits
-        self._client = _Client(partial(self._on_message, inbox.put_from_asyncio))
+        self._client = _Client(partial(self._on_message, inbox.put_from_nats_py))
         self._numbers: dict[str, int] = {}
         self._next_number = itertools.count(FIRST_SUBSCRIPTION)
         self._lines: list[bytes] = []
@@ -358,7 +359,8 @@ class _Link:
         if self._lost.done():
             raise _LinkFailed(self._lost.result())
         self.was_up = True
-        self._inbox.put_from_asyncio(LinkUp(without_password(self._url)))
+        self._inbox.put(LinkUp(without_password(self._url)))
+        self._inbox.hand_over()
 
     async def wait_lost(self) -> str:
         """Waits until the link is lost and returns the reason."""

@@ -31,6 +31,9 @@ GATHER_SECONDS_PER_LISTENER = 50e-6
 half of the time is left.
 """
 
+COST_WITHOUT_WRITE = 0.1
+"""What it costs to serve a listener who has no connection now, or is shown nothing, as a share of a write."""
+
 BATCH_EVENTS_MAX = 64
 """Events that are joined into one write for each listener; far fewer than an outbox holds."""
 
@@ -163,7 +166,7 @@ class Channel:
     def _send_to_all(self, posted: Posted) -> None:
         """A single event to a few: the short way."""
         but = _actor_of(posted)
-        frames = _FramesByDialect([posted], self._stamps)
+        frames = self._frames([posted])
         dialect: Dialect | None = None
         frame: Frame | None = None
         for player_id, screen in self.listeners.items():
@@ -183,13 +186,12 @@ class Channel:
         for begin in range(0, len(parts), at_once):
             self._send_parts(batch, parts[begin : begin + at_once])
             yield
-        whole = list(shares.whole.values())
-        for begin in range(0, len(whole), at_once):
-            self._send_whole(batch, whole[begin : begin + at_once])
+        whole = iter(shares.whole.values())
+        while self._send_whole(batch, whole):
             yield
 
     def _send_parts(self, batch: Sequence[Shown], parts: Sequence[tuple[Screen, list[int]]]) -> None:
-        frames = _FramesByDialect(batch, self._stamps)
+        frames = self._frames(batch)
         for screen, heard in parts:
             all_frames = frames.of(screen.dialect)
             own = [frame for number in heard if (frame := all_frames[number]) is not None]
@@ -197,11 +199,13 @@ class Channel:
                 screen.send_nowait(own, b"".join(frame.data for frame in own))
                 self.deliveries += len(own)
 
-    def _send_whole(self, batch: Sequence[Shown], screens: Sequence[Screen]) -> None:
-        frames = _FramesByDialect(batch, self._stamps)
+    def _send_whole(self, batch: Sequence[Shown], screens: Iterator[Screen]) -> bool:
+        """Sends the whole batch to some more of these; returns whether there may be others."""
+        frames = self._frames(batch)
         dialect: Dialect | None = None
         whole: list[Frame] = []
         data = b""
+        left = float(self._limits.served_at_once_max)
         for screen in screens:
             if screen.dialect is not dialect:
                 dialect = screen.dialect
@@ -210,6 +214,13 @@ class Channel:
             if whole:
                 screen.send_nowait(whole, data)
                 self.deliveries += len(whole)
+            left -= 1 if whole and screen.connection is not None else COST_WITHOUT_WRITE
+            if left <= 0:
+                return True
+        return False
+
+    def _frames(self, batch: Sequence[Shown]) -> "_FramesByDialect":
+        return _FramesByDialect(batch, self._stamps)
 
 
 class _FramesByDialect:

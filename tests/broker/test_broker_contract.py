@@ -33,7 +33,9 @@ class Door:
         self.subscribe_nowait = broker.subscribe_nowait
         self.unsubscribe_nowait = broker.unsubscribe_nowait
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(  # noqa: ASYNC128 - started() is called by the broker
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         await self._broker.run(self._receive, task_status=task_status)
 
     def _receive(self, batch: Sequence[Incoming]) -> None:
@@ -309,16 +311,14 @@ async def test_nothing_published_at_any_moment_between_loss_and_return_arrives(s
     await settle(stand.broker)
     stand.take_link_down()
     await wait_for(stand.broker, LinkLost)
-    came: Incoming | None = None
-    tries = 0
-    with trio.fail_after(SECONDS_MAX):
-        while came is None:
-            stand.broker.publish_nowait("t.room.hall.said", b"during the outage")
-            tries += 1
-            if tries == 20:
-                stand.let_link_return()
-            with trio.move_on_after(0.001):
-                came = await stand.broker.incoming.receive()
+    for tries in range(8000):
+        stand.broker.publish_nowait("t.room.hall.said", b"during the outage")
+        if tries == 20:
+            stand.let_link_return()
+        await trio.sleep(0.001)
+        if stand.broker.incoming.statistics().current_buffer_used:
+            break
+    came = stand.broker.incoming.receive_nowait()
     assert isinstance(came, LinkUp), f"{came} came before the link was reported"
     stand.broker.publish_nowait("t.room.hall.said", b"after the return")
 
@@ -392,13 +392,14 @@ async def test_nothing_is_received_from_within_a_nowait_method(stand: Stand) -> 
     for number in range(20):
         stand.broker.subscribe_nowait(f"t.room.r{number}.*")
         stand.broker.publish_nowait(f"t.room.r{number}.said", b"")
-        stand.neighbour.publish_nowait(f"t.room.r{number}.said", b"")
     with pytest.raises(trio.WouldBlock):
         stand.broker.incoming.receive_nowait()
+    for _ in range(20):
+        await next_message(stand.broker)
 
 
 async def test_what_the_receiver_raises_ends_the_broker(tmp_path: Path) -> None:
-    """Seen to fail on nats with what is put from asyncio handed over there."""
+    """It is a bug of ours, and no fault of the broker's. Seen to fail with such errors logged and forgotten."""
 
     def raise_it(batch: Sequence[Incoming]) -> None:
         raise LookupError(type(batch[0]).__name__)

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
@@ -233,7 +234,10 @@ class Talk:
         """Everybody is here and was shown every line exactly once, in the one order, and nothing else but the news."""
         news = [SILENCE, VOICES] * self.outages
         witness = [line for line in self.seat("Frank").lines() if line not in (SILENCE, VOICES)]
-        assert len(witness) == self.said(), "Frank, who said nothing, saw as many lines as were said"
+        said = [f"{speaker.name} says: {words}" for speaker in self.talkers for words in speaker.words]
+        too_much = Counter(witness) - Counter(said)
+        assert not too_much, f"Frank, who said nothing, saw what nobody said, or twice: {too_much}"
+        assert len(witness) == len(said), "Frank, who said nothing, saw as many lines as were said"
         for seat in self.seats:
             assert not seat.player.is_gone, f"{seat.name} lost the connection"
             for speaker in self.talkers:

@@ -90,6 +90,8 @@ async def test_players_of_another_node_miss_only_what_was_said_while_the_broker_
         async with trio.open_nursery() as nursery:
             door = Door(other_server.port, nursery)
             gus = Seat(await door.text("Gus"), lambda: None)
+            # His arrival must have passed before there is somebody to see it.
+            await in_thread(lambda: outsider.hear_event("player_entered", player_name="Gus"))
             async with trio.open_nursery() as reading:
                 reading.start_soon(gus.read)
                 async with lively_room(server.port) as talk:

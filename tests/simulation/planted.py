@@ -14,7 +14,7 @@ from mudserver.realtime.audience import Audience
 from mudserver.realtime.connection_manager import ConnectionManager
 from mudserver.realtime.event_publisher import EventPublisher
 from mudserver.realtime.nats_message_handler import NATSMessageHandler
-from mudserver.realtime.rooms import Channel, RoomChannel, _FramesByDialect
+from mudserver.realtime.rooms import Channel, RoomChannel
 from mudserver.realtime.screen import Frame, Screen
 from mudserver.services.game_tick_service import GameTickService
 
@@ -89,15 +89,10 @@ def forget_the_rest_of_a_crowd(right: Any, self: Channel) -> Any:
     return right(self)
 
 
-@_bug(Channel, "_send_whole")
-def number_frames_once_for_a_crowd(right: Any, self: Channel, batch: Any, screens: Any) -> None:
-    of, kept = _FramesByDialect.of, self.__dict__.setdefault("kept", {})
-
-    def same(frames: _FramesByDialect, dialect: Any) -> Any:
-        return kept.setdefault((id(batch), dialect), (batch, of(frames, dialect)))[1]
-
-    with patch.object(_FramesByDialect, "of", same):
-        right(self, batch, screens)
+@_bug(Channel, "_frames")
+def number_frames_once_for_a_crowd(right: Any, self: Channel, batch: Any) -> Any:
+    kept = self.__dict__.setdefault("kept", {})
+    return kept.setdefault(id(batch), (batch, right(self, batch)))[1]
 
 
 @_bug(EventPublisher, "link_lost")
