@@ -14,7 +14,7 @@ from mudserver.realtime.audience import Audience
 from mudserver.realtime.connection_manager import ConnectionManager
 from mudserver.realtime.event_publisher import EventPublisher
 from mudserver.realtime.nats_message_handler import NATSMessageHandler
-from mudserver.realtime.rooms import Channel, RoomChannel
+from mudserver.realtime.rooms import Channel, GlobalChannel, RoomChannel
 from mudserver.realtime.screen import Frame, Screen
 from mudserver.services.game_tick_service import GameTickService
 
@@ -80,6 +80,12 @@ def forget_a_listener(right: Any, self: RoomChannel, batch: Any) -> Any:
     if self.listeners and _now_and_then():
         self.listeners.popitem()
     return steps
+
+
+@_bug(GlobalChannel, "_deliver")
+def hear_the_world_before_arriving(right: Any, self: GlobalChannel, batch: Any) -> Any:
+    self.listeners.update(self._screens)
+    return right(self, batch)
 
 
 @_bug(Channel, "_step")
