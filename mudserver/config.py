@@ -90,7 +90,7 @@ class Limits:
     crowd_listeners: int = 100
     """More than this in one place are a crowd: events gather a little before they are written to all of them."""
     served_at_once_max: int = 50
-    """Listeners of a crowd who are written to, about half a millisecond, before everybody else has a turn."""
+    """Listeners, of a crowd or of several rooms, written to in one step: half a millisecond; then others have turns."""
     bus_payload_bytes_max: int = 64 * 1024
     """A NATS payload, either way: ours measure a few hundred bytes."""
     outgoing_bytes_max: int = 16 * 1024 * 1024

@@ -45,7 +45,7 @@ class NATSMessageHandler:
         self._rooms: trio.Nursery | None = None
         self._routed: dict[Channel, None] = {}
         """Channels in which something may wait that nobody has been shown yet."""
-        self._was_talk = False
+        self._lane = ""
         self._lost_at: float | None = None
         self._handed_out_before = 0
         self.counts: Counter[str] = Counter()
@@ -62,8 +62,8 @@ class NATSMessageHandler:
     def receive(self, batch: Sequence[Incoming]) -> None:
         """Takes what has come from the broker, and shows it to whoever hears it: a Receiver."""
         for incoming in batch:
-            was_talk, self._was_talk = self._was_talk, self._is_talk(incoming)
-            if not (was_talk and self._was_talk):
+            before, self._lane = self._lane, self._lane_of(incoming)
+            if self._lane != before:
                 self._deliver_all()
             self._take(incoming)
         self._deliver_some()
@@ -88,14 +88,16 @@ class NATSMessageHandler:
         if channel.is_crowded:
             channel.deliver_soon()
             return 0
-        channel.deliver_waiting()
-        return len(channel.listeners)
+        return len(channel.listeners) if channel.deliver_waiting() else 0
 
-    def _is_talk(self, incoming: Incoming) -> bool:
-        """Whether it stays within one room. What somebody hears in two channels comes in order only if what is in the
-        first is delivered before the other gets anything: an arrival, a shout, a tell.
+    def _lane_of(self, incoming: Incoming) -> str:
+        """What is in different lanes may be heard by the same person in two channels, and comes in order only if what
+        is in the first is delivered before the other gets anything (a crowd's is not, and may be overtaken). Talk in
+        all rooms is one lane: it stays within each room, among people who have been there before.
         """
-        return isinstance(incoming, Message) and self._subjects.is_within_room(incoming.subject)
+        if not isinstance(incoming, Message):
+            return "link"
+        return "talk" if self._subjects.is_within_room(incoming.subject) else incoming.subject.rpartition(".")[0]
 
     def _take(self, incoming: Incoming) -> None:
         match incoming:

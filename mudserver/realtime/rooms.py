@@ -39,7 +39,9 @@ BATCH_EVENTS_MAX = 64
 
 
 class Channel:
-    """A memory channel of events and the task that delivers them: encoded once per dialect, the same bytes to all.
+    """A memory channel of events, and their delivery: encoded once per dialect, the same bytes to all.
+
+    Whoever posts has them delivered at once, or by the channel's own task, which is best before a crowd.
 
     A player of this node listens from their own arrival to their own departure, as those pass in the channel: so nobody
     hears what was said before they came or after they went, and nothing in between is missed.
@@ -109,10 +111,15 @@ class Channel:
         """Whether so many listen that events are gathered for them, and others have turns while they are written."""
         return len(self.listeners) > self._limits.crowd_listeners
 
-    def deliver_waiting(self) -> None:
-        """Delivers at once what is in the channel now, and before it what is left of a delivery in steps."""
+    def deliver_waiting(self) -> bool:
+        """Delivers at once what is in the channel now, and before it what is left of a delivery in steps.
+
+        Returns whether there was anything.
+        """
+        anything = False
         while self._step():
-            pass
+            anything = True
+        return anything
 
     def _step(self) -> bool:
         """Delivers some of what is in the channel; returns whether there was anything to do."""

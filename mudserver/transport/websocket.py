@@ -110,10 +110,10 @@ class WebSocket:
                     await trio.lowlevel.checkpoint_if_cancelled()
                 self._has_given_of_this_read = True
                 return line
-            self.came_with_others = False
             if rest := self._frames.take_rest():
                 await self._feed_library(rest)
             if self._feed.is_at_work and (message := await self._from_library()) is not None:
+                self.came_with_others, self._has_given_of_this_read = self._has_given_of_this_read, True
                 return message
             if data := await self._read():
                 self._has_given_of_this_read = False

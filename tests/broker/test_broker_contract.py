@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -459,6 +460,33 @@ async def test_a_broker_that_hangs_is_declared_lost_by_its_silence(tmp_path: Pat
         broker.publish_nowait("t.room.hall.said", b"after the return")
         assert await next_message(broker) == Message("t.room.hall.said", b"after the return")
         nursery.cancel_scope.cancel()
+
+
+async def test_who_is_behind_with_what_has_come_does_not_take_the_broker_for_silent(tmp_path: Path) -> None:
+    """Seen to fail with only the echo of the heartbeat for a sign of life: it stands in line behind all that."""
+    limits = Limits(link_heartbeat_seconds=0.05, link_silence_seconds_max=0.3)
+    messages = 20_000
+    received: list[Incoming] = []
+    is_all_here = trio.Event()
+
+    def receive_slowly(batch: Sequence[Incoming]) -> None:
+        time.sleep(0.002)  # as much work as that
+        received.extend(batch)
+        if len(received) > messages:
+            is_all_here.set()
+
+    async with open_embedded_broker(tmp_path, PREFIX, LIMITS) as embedded, trio.open_nursery() as nursery:
+        broker = NatsBroker(lambda: embedded.url, "slow", PREFIX, limits)
+        broker.subscribe_nowait("t.room.hall.*")
+        await nursery.start(broker.run, receive_slowly)
+        neighbour = nats_door(lambda: embedded.url, "quick")
+        await nursery.start(neighbour.run)
+        for _ in range(messages):
+            neighbour.publish_nowait("t.room.hall.said", b"x" * 250)
+        with trio.fail_after(SECONDS_MAX):
+            await is_all_here.wait()
+        nursery.cancel_scope.cancel()
+    assert [type(each) for each in received if not isinstance(each, Message)] == [LinkUp]
 
 
 @contextmanager
