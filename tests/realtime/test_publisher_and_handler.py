@@ -9,10 +9,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from mudserver.broker.base import Message
+from mudserver.config import Limits
 from mudserver.game.events import ChatMessage, Event, InRoom
 from mudserver.game.ids import PlayerId, RoomId
 from mudserver.realtime.nats_message_handler import SILENCE, VOICES
-from tests.players import Play
+from tests.players import Play, open_play
 from tests.realtime.conftest import SeatedPlayer, WatchedHub
 
 SECOND = "2026-11-23T08:31:00Z"
@@ -230,6 +232,59 @@ MALFORMED: dict[str, tuple[str, bytes, str]] = {
     "wrong scope": ("mud.global.player_entered", outsiders_payload("player_entered", somebody("x-1")), "scope"),
     "a tick at the edge of time": ("mud.global.game_tick", outsiders_payload("game_tick", TICK), "tick"),
 }
+
+
+def from_elsewhere(to: str, channel: str, words: str) -> Message:
+    """Something that somebody on another node said, as it comes over the bus."""
+    data = {
+        "sender_id": "e-p1",
+        "player_name": "Ithaqua",
+        "channel": channel,
+        "message": words,
+        "message_id": "e-m1",
+    }
+    return Message(f"mud.{to}.chat_message", outsiders_payload("chat_message", data))
+
+
+def shouted(words: str) -> Message:
+    return from_elsewhere("global", "shout", words)
+
+
+def said(words: str) -> Message:
+    return from_elsewhere("room.quay", "say", words)
+
+
+async def test_what_comes_together_is_written_together_but_in_the_order_in_which_it_came(
+    autojump_clock: MockClock, play: Play, alice: SeatedPlayer, bob: SeatedPlayer
+) -> None:
+    """Seen to fail with a write for each shout, and with nothing delivered before the room speaks again."""
+    before = len(bob.stream.writes)
+    play.node.handler.receive([said("1"), said("2"), shouted("3"), shouted("4"), shouted("5"), said("6"), said("7")])
+    assert [text for _, text in bob.new_events()] == ["1", "2", "3", "4", "5", "6", "7"]
+    assert len(bob.stream.writes) == before + 3
+    await play.settle()
+    assert alice.new_events() == [("chat_message", str(n)) for n in range(1, 8)]
+
+
+async def test_what_is_too_much_for_one_step_is_served_when_others_have_had_turns_and_not_forgotten(
+    autojump_clock: MockClock,
+) -> None:
+    """Seen to fail with what is left over not asked for, and with what its channel has delivered counted again."""
+    async with open_play(limits=Limits(served_at_once_max=1)) as play:
+        at_the_quay = [SeatedPlayer(play, name) for name in ("Cora", "Dina")]
+        in_the_row = [SeatedPlayer(play, name) for name in ("Emma", "Fred")]
+        for each in in_the_row:
+            each.does("north")
+        await play.settle()
+        for each in (*at_the_quay, *in_the_row):
+            each.new()
+        play.node.handler.receive([said("here"), from_elsewhere("room.row", "say", "there")])
+        assert [each.new_events() for each in at_the_quay] == [[("chat_message", "here")]] * 2
+        assert [each.new_events() for each in in_the_row] == [[]] * 2
+        await play.settle()
+        assert [each.new_events() for each in in_the_row] == [[("chat_message", "there")]] * 2
+        play.node.handler.receive([said("again")])
+        assert [each.new_events() for each in at_the_quay] == [[("chat_message", "again")]] * 2
 
 
 @pytest.mark.parametrize(("subject", "payload", "reason"), MALFORMED.values(), ids=MALFORMED)
