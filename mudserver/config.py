@@ -88,7 +88,7 @@ class Limits:
     room_events_max: int = 1024
     """Events that may wait in a room's memory channel; past it they are delivered on the spot."""
     crowd_listeners: int = 100
-    """More than this in one place are a crowd: events gather a little before they are written to all of them."""
+    """More than this in one place are a crowd: served in steps, and events that come too fast for it are joined."""
     served_at_once_max: int = 50
     """Listeners, of a crowd or of several rooms, written to in one step: half a millisecond; then others have turns."""
     bus_payload_bytes_max: int = 64 * 1024

@@ -27,8 +27,8 @@ Posted = Event | Notice
 """What travels in a channel: events, and what the server itself has to say."""
 
 GATHER_SECONDS_PER_LISTENER = 50e-6
-"""How long a crowd's next events wait for each who is connected: about twice as long as it takes to write to them, so
-half of the time is left.
+"""How long a crowd's next events wait for each who is connected, if they come too fast: some five times as long as it
+takes to write to them, so most of the time is left for everybody else.
 """
 
 COST_WITHOUT_WRITE = 0.1
@@ -96,13 +96,14 @@ class Channel:
         """Delivers what is in the channel; between two steps others have their turns."""
         for _ in iter(self._step, False):
             await trio.lowlevel.checkpoint()
-        await self._let_gather()
+            if self._steps is None:
+                await self._let_gather()
 
     async def _let_gather(self) -> None:
-        """Before a crowd the next events wait a little, so that they are joined: else a thousand arrivals are a million
-        writes.
+        """If events come faster than a crowd can be shown them, the next ones wait a little, so that they are joined:
+        else a thousand arrivals are a million writes.
         """
-        if self.is_crowded:
+        if self.is_crowded and self._receive.statistics().current_buffer_used:
             connected = sum(screen.connection is not None for screen in self.listeners.values())
             await trio.sleep(connected * GATHER_SECONDS_PER_LISTENER)
 
