@@ -55,10 +55,13 @@ class MemoryBroker:
             while True:
                 await self._come.wait()
                 self._come = trio.Event()
-                waiting, self._waiting = self._waiting, []
-                receive(waiting)
+                self._hand_over(receive)
         finally:
             self._linked = False
+
+    def _hand_over(self, receive: Receiver) -> None:
+        waiting, self._waiting = self._waiting, []
+        receive(waiting)
 
     def _put(self, incoming: Incoming) -> None:
         self._waiting.append(incoming)

@@ -10,7 +10,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -242,7 +242,7 @@ class _Link:
         self._lost: asyncio.Future[str] = self._loop.create_future()
         self._echoed = asyncio.Event()
         self._last_echo = 0.0
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[Any]] = []
         self.was_up = False
         for subject in (*own_subjects, *subjects):
             self.subscribe(subject)
@@ -381,7 +381,7 @@ class _Link:
     async def wait_closed(self) -> None:
         """Lets what was aborted come to its end, but not for long."""
         # close() may wait for a dead socket or raise whatever it finds there; the client is thrown away regardless.
-        closing = asyncio.ensure_future(self._client.close())
+        closing = asyncio.ensure_future(_caught(self._client.close()))
         await asyncio.wait({closing, *self._tasks}, timeout=self._limits.link_connect_seconds_max)
         for task in (closing, *self._tasks):
             if not task.done():
@@ -394,7 +394,7 @@ class _Link:
 
     async def _in_time(self, waiting: Any, deadline: float, otherwise: str) -> None:
         """Waits for it, for the loss of the link, or for the deadline. Raises _LinkFailed unless it came first."""
-        task = asyncio.ensure_future(waiting)
+        task = asyncio.ensure_future(_caught(waiting))
         left = max(0.0, deadline - self._loop.time())
         await asyncio.wait({task, self._lost}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -402,7 +402,7 @@ class _Link:
             task.cancel()
             self._tasks.append(task)
             raise _LinkFailed(self._lost.result() if self._lost.done() else otherwise)
-        if error := task.exception():
+        if error := task.result():
             raise _LinkFailed(_plain(error))
 
     async def _connect(self) -> None:
@@ -449,6 +449,15 @@ class _Link:
             paused = loop.time() - sent - self._limits.link_heartbeat_seconds
             if loop.time() - self._last_echo - max(0.0, paused) > self._limits.link_silence_seconds_max:
                 self.fail("it has fallen silent")
+
+
+async def _caught(waiting: Awaitable[object]) -> Exception | None:
+    """Waits, and gives what was raised: an error of a task that nobody waits for any more would end the loop."""
+    try:
+        await waiting
+    except Exception as error:
+        return error
+    return None
 
 
 def without_password(url: str) -> str:

@@ -15,6 +15,9 @@ from tests.simulation.plan import CROWD_SECONDS
 REMEMBERED = 200
 """How many things already seen are remembered, to tell what came twice from what nobody ever sent."""
 
+LAST_RANK = 1_000_000_000
+"""More than there are entries in any simulation."""
+
 CHOICES_MAX = 20
 """Between two audits. More would mean that people say the same all the time, which they do not."""
 
@@ -159,12 +162,14 @@ class Visit:
         return False
 
     def _candidates(self, told: str) -> Iterator[tuple[int, str, int]]:
-        """Where this may be owed: number of the entry, name of the stream, position in it."""
+        """Where this may be owed: rank by number of the entry, name of the stream, position in it.
+
+        What need not come ranks last: if it was that, what must come will come, too, and then another choice is tried.
+        """
         for name, queue in self.streams.items():
             for position, entry in enumerate(queue):
                 if self._tells(entry, told):
-                    yield entry.number, name, position
-                    break
+                    yield entry.number + (LAST_RANK if self._is_excused(entry) else 0), name, position
                 if not self._may_skip(entry):
                     break
 
