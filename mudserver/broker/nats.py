@@ -394,7 +394,7 @@ class _Link:
 
     async def _in_time(self, waiting: Any, deadline: float, otherwise: str) -> None:
         """Waits for it, for the loss of the link, or for the deadline. Raises _LinkFailed unless it came first."""
-        task = asyncio.ensure_future(_caught(waiting))
+        task: asyncio.Task[Any] = asyncio.create_task(_caught(waiting))
         left = max(0.0, deadline - self._loop.time())
         await asyncio.wait({task, self._lost}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
