@@ -389,8 +389,9 @@ class _Link:
             elif not task.cancelled():
                 task.exception()  # fetched, so that asyncio does not report it as forgotten
         if all(task.done() for task in (closing, *self._tasks)):
-            # A client and its tasks hold each other, some 50 KiB, and Python's collector is off.
+            # All these hold each other, some 50 KiB, and Python's collector is off.
             vars(self._client).clear()
+            self._tasks.clear()
 
     async def _in_time(self, waiting: Any, deadline: float, otherwise: str) -> None:
         """Waits for it, for the loss of the link, or for the deadline. Raises _LinkFailed unless it came first."""

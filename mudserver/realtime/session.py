@@ -35,9 +35,10 @@ from mudserver.realtime.stamps import Stamps
 from mudserver.transport.admission import Admission
 from mudserver.transport.buckets import TokenBucket
 from mudserver.transport.http import RequestHead, refuse
+from mudserver.transport.library import open_websocket_nursery
 from mudserver.transport.stream import PlayerStream
 from mudserver.transport.turnstile import Turnstile
-from mudserver.transport.websocket import Flood, WebSocket, accept_websocket, open_websocket_nursery
+from mudserver.transport.websocket import Flood, WebSocket, accept_websocket
 from mudserver.wire.dialects import (
     JSON,
     JSON_SUBPROTOCOL,

@@ -1,4 +1,4 @@
-"""The HTTP request head, judged by ourselves before trio-websocket sees a byte of it.
+"""The HTTP request head, judged by ourselves.
 
 trio-websocket lets some heads through to places where they raise, and answers others with nothing; a stranger who
 speaks plain HTTP deserves a short answer.
@@ -26,13 +26,12 @@ ANSWER_TYPE = "text/plain; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """An HTTP request line and headers; header names in lower case, values as Latin-1 text. `raw`: as it was read."""
+    """An HTTP request line and headers; header names in lower case, values as Latin-1 text."""
 
     method: str
     path: str
     query: dict[str, list[str]]
     headers: tuple[tuple[str, str], ...]
-    raw: bytes = b""
 
     def header(self, name: str) -> str:
         """All values of a header, joined by commas; "" if there is none."""
@@ -44,7 +43,7 @@ class RequestHead:
 
     @property
     def wants_websocket(self) -> bool:
-        # Nothing beside it: wsproto would not answer "h2c, websocket", and the handshake would hang.
+        # Nothing beside it: we could not take "h2c, websocket" at its first word.
         words = [word.lower() for word in self.tokens("connection")]
         return self.header("upgrade").strip().lower() == "websocket" and "upgrade" in words
 
@@ -84,10 +83,10 @@ def _parse(received: bytes) -> RequestHead | str:
         headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers)
     except (h11.RemoteProtocolError, ValueError):
         return "This is no HTTP request."
-    # wsproto decodes these as ASCII and lets the error fly.
+    # These are made of tokens, and tokens of ASCII (RFC 9110); names of hosts are in punycode.
     if any(not value.isascii() for name, value in headers if name in ("host", "connection", "upgrade", *_WS_HEADERS)):
         return "A header has characters it must not have."
-    return RequestHead(request.method.decode("ascii"), target.path, query, headers, received)
+    return RequestHead(request.method.decode("ascii"), target.path, query, headers)
 
 
 _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}

@@ -1,29 +1,28 @@
-"""WebSockets by trio-websocket, the only module that knows it: handshake, messages, close.
+"""WebSockets: the handshake, the messages of a client, the close.
 
 A line in a frame of its own is read here, by whoever waits for it; trio-websocket is woken for all that is less plain.
 Frames to the player do not pass through here: whoever writes puts them straight onto the PlayerStream.
 """
 
-import logging
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import base64
+import hashlib
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import NoReturn
 
 import trio
-import trio_websocket
-from wsproto.connection import ConnectionState
-from wsproto.utilities import ProtocolError
 
 from mudserver.config import Limits
 from mudserver.errors import ConnectionEnded, HandshakeRefused
 from mudserver.transport.buckets import TokenBucket
 from mudserver.transport.http import RequestHead, read_request_head, refuse
+from mudserver.transport.library import Library
 from mudserver.transport.stream import RECEIVE_BYTES, PlayerStream
 from mudserver.transport.turnstile import Turnstile
 from mudserver.wire.frames import ClientFrames, close_frame
 
-logging.getLogger("trio-websocket").setLevel(logging.WARNING)
+_ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""What is hashed with a client's key, to show that we understood what it asks for (RFC 6455, section 1.3)."""
 
 SubprotocolChoice = Callable[[list[str]], str | None]
 """Picks one of the subprotocols a client offers, most wanted first; None if none is known."""
@@ -49,14 +48,13 @@ class WebSocket:
 
     __slots__ = (
         "_bytes",
-        "_connection",
-        "_feed",
         "_frames",
         "_has_given_of_this_read",
+        "_library",
         "_limits",
+        "_nursery",
         "_on_flood",
         "_pings",
-        "_reader",
         "_reads",
         "_stream",
         "_turnstile",
@@ -67,9 +65,7 @@ class WebSocket:
 
     def __init__(
         self,
-        connection: trio_websocket.WebSocketConnection,
-        reader: trio.CancelScope,
-        feed: "_Feed",
+        nursery: trio.Nursery,
         stream: PlayerStream,
         query: dict[str, list[str]],
         subprotocol: str | None,
@@ -77,9 +73,9 @@ class WebSocket:
         turnstile: Turnstile,
     ) -> None:
         now = trio.current_time()
-        self._connection = connection
-        self._reader = reader
-        self._feed = feed
+        self._nursery = nursery
+        self._library: Library | None = None
+        """Woken when it is first needed: most clients send nothing but lines."""
         self._stream = stream
         self.query = query
         self.subprotocol = subprotocol
@@ -112,14 +108,16 @@ class WebSocket:
                 return line
             if rest := self._frames.take_rest():
                 await self._feed_library(rest)
-            if self._feed.is_at_work and (message := await self._from_library()) is not None:
+            if self._library is not None and (message := await self._library.next_message()) is not None:
                 self.came_with_others, self._has_given_of_this_read = self._has_given_of_this_read, True
                 return message
             if data := await self._read():
                 self._has_given_of_this_read = False
                 self._frames.feed(data)
+            elif self._library is not None:
+                self._library.give(b"")
             else:
-                await self._feed_library(data)
+                raise ConnectionEnded("closed: the line was cut")
 
     async def _read(self) -> bytes:
         """Some bytes, counted, b"" at the end."""
@@ -144,21 +142,9 @@ class WebSocket:
         if self._frames.fragments > self._limits.fragments_max:
             await self._report(Flood.FRAGMENTS)
         await self._turnstile.wait_turn()
-        self._feed.give(data)
-
-    async def _from_library(self) -> str | bytes | None:
-        """What trio-websocket makes of what it was given; None if it wants to be given more first."""
-        try:
-            with self._feed.until_asked():
-                return await self._connection.get_message()
-            # It asks for more, but of what it has found one message may be waiting in its channel.
-            return self._connection._recv_channel.receive_nowait()
-        except trio.WouldBlock:
-            self._feed.is_at_work = False
-            return None
-        except (trio_websocket.ConnectionClosed, trio.EndOfChannel, trio.ClosedResourceError):
-            closed = self._connection.closed
-            raise ConnectionEnded(f"closed: {closed}", closed.code if closed is not None else None) from None
+        if self._library is None:
+            self._library = await Library.wake(self._nursery, self._stream, self._limits.message_bytes_max)
+        self._library.give(data)
 
     async def _report(self, flood: Flood) -> NoReturn:
         self._on_flood(flood)
@@ -166,7 +152,8 @@ class WebSocket:
 
     def stop_reading(self) -> None:
         """From here on nobody but the caller uses the stream; a flood costs nothing any more."""
-        self._reader.cancel()
+        if self._library is not None:
+            self._library.stop()
 
     async def close(self, code: int, reason: str) -> None:
         """Sends the last frame, if none was sent yet. Call `stop_reading` first; the caller sets the deadline.
@@ -174,30 +161,8 @@ class WebSocket:
         Not by trio-websocket: its own way waits for a lock that an answer to a ping may hold, and sends nothing at all
         to those who broke the protocol. Raises trio.BrokenResourceError or trio.ClosedResourceError.
         """
-        is_open = self._connection._wsproto.state is ConnectionState.OPEN
+        is_open = self._library is None or self._library.is_open
         await self._stream.send_all(close_frame(code, reason) if is_open else b"")
-
-
-@asynccontextmanager
-async def open_websocket_nursery() -> AsyncIterator[trio.Nursery]:
-    """A nursery for one WebSocket and its session, cancelled when the body is done.
-
-    trio-websocket's reader may wait for ever after some errors, and lets others out; what a client's bytes can make it
-    raise becomes ConnectionEnded here.
-    """
-    try:
-        async with trio.open_nursery() as nursery:
-            yield nursery
-            nursery.cancel_scope.cancel()
-    except* (trio_websocket.ConnectionClosed, ProtocolError, UnicodeError) as errors:
-        raise ConnectionEnded(f"the client broke the protocol: {errors.exceptions[0]!a}") from None
-
-
-async def _hold_reader(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
-    """A nursery for trio-websocket's reader alone, so that it can be stopped while the session goes on."""
-    async with trio.open_nursery() as nursery:
-        task_status.started(nursery)
-        await trio.sleep_forever()
 
 
 async def accept_websocket(
@@ -208,7 +173,7 @@ async def accept_websocket(
     turnstile: Turnstile,
     check: HeadCheck = lambda head: None,
 ) -> WebSocket:
-    """The whole handshake. Its reader task runs in `nursery`, one of `open_websocket_nursery`.
+    """The whole handshake. What trio-websocket needs runs in `nursery`, one of `open_websocket_nursery`.
 
     Anything but a WebSocket request gets a short HTTP answer. Raises HandshakeRefused, and trio.TooSlowError after
     `handshake_seconds_max`.
@@ -224,15 +189,22 @@ async def accept_websocket(
             subprotocol = choose(offered)
             if offered and subprotocol is None:
                 await refuse(stream, 400, "None of the subprotocols you offer is known here.")
-            reader: trio.Nursery = await nursery.start(_hold_reader)
-            feed = _Feed(stream, head.raw)
-            request = await trio_websocket.wrap_server_stream(
-                reader, feed, max_message_size=limits.message_bytes_max, receive_buffer_size=None
-            )
-            connection = await request.accept(subprotocol=subprotocol)
-    except (trio.BrokenResourceError, trio.ClosedResourceError, trio_websocket.ConnectionClosed):
+            answer = _switch_protocols(head.header("sec-websocket-key").strip(), subprotocol)
+            if not stream.offer(answer):
+                await stream.send_all(answer)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
         raise HandshakeRefused("gone during the handshake") from None
-    return WebSocket(connection, reader.cancel_scope, feed, stream, head.query, subprotocol, limits, turnstile)
+    return WebSocket(nursery, stream, head.query, subprotocol, limits, turnstile)
+
+
+def _switch_protocols(key: str, subprotocol: str | None) -> bytes:
+    """The answer that ends the handshake (RFC 6455, section 4.2.2)."""
+    proof = base64.b64encode(hashlib.sha1(key.encode("ascii") + _ACCEPT_GUID, usedforsecurity=False).digest())
+    chosen = "" if subprotocol is None else f"Sec-WebSocket-Protocol: {subprotocol}\r\n"
+    return (
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {proof.decode()}\r\n{chosen}\r\n"
+    ).encode("ascii")
 
 
 async def _answer_plain_http(stream: PlayerStream, head: RequestHead) -> None:
@@ -243,6 +215,8 @@ async def _answer_plain_http(stream: PlayerStream, head: RequestHead) -> None:
             await refuse(stream, 426, "Version 13 of WebSocket is spoken here.", headers=version)
         if len(head.header("sec-websocket-key").strip()) != 24:
             await refuse(stream, 400, "The WebSocket key is missing or malformed.")
+        if not head.header("host"):
+            await refuse(stream, 400, "The request names no host.")
         return
     if head.method not in ("GET", "HEAD"):
         await refuse(stream, 405, "This is a MUD server; it speaks WebSocket.", headers="Allow: GET\r\n")
@@ -257,53 +231,3 @@ async def _answer_plain_http(stream: PlayerStream, head: RequestHead) -> None:
         headers="Upgrade: websocket\r\n",
         method=head.method,
     )
-
-
-class _Feed(trio.abc.Stream):
-    """What trio-websocket takes for the client's stream: it reads what it is given, and writes through."""
-
-    def __init__(self, stream: PlayerStream, request_head: bytes) -> None:
-        self._stream = stream
-        self._data: bytes | None = request_head
-        self._given = trio.Event()
-        self._asked = trio.CancelScope()
-        self._is_asking = False
-        self.is_at_work = False
-        """Whether something was given and its messages have not all been fetched."""
-
-    def give(self, data: bytes) -> None:
-        """What it reads next; b"" is the end."""
-        self.is_at_work = True
-        self._is_asking = False
-        self._data = data
-        self._given.set()
-
-    @contextmanager
-    def until_asked(self) -> Iterator[None]:
-        """Cancels what is in the block as soon as trio-websocket wants to read more, at once if it does already."""
-        with trio.CancelScope() as self._asked:
-            if self._is_asking:
-                self._asked.cancel()
-            yield
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if self._data is None:
-            self._is_asking = True
-            self._asked.cancel()
-            await self._given.wait()
-        else:
-            await trio.lowlevel.checkpoint()
-        self._given = trio.Event()
-        data, self._data = self._data, None
-        assert data is not None
-        return data
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        # Whoever owns the stream closes it: trio-websocket would, before a client was told why.
-        await trio.lowlevel.checkpoint()
