@@ -46,7 +46,7 @@ class Limits:
     reads_burst: int = 400
     """The same at once."""
     pongs_per_second: float = 5.0
-    """PINGs of a client that are answered; honest ones send one every few seconds."""
+    """PINGs of a client that are answered, and PONGs; honest ones send one every few seconds."""
     pongs_burst: int = 20
     """The same at once."""
     ping_after_seconds: float = 25.0

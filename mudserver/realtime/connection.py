@@ -171,8 +171,11 @@ class Connection:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return  # the reader notices the same and ends the session
 
-    async def finish(self) -> None:
-        """Sends what still waits. Raises trio.BrokenResourceError (nobody listens) or trio.TooSlowError."""
+    async def finish(self, last_frame: bytes) -> None:
+        """Sends what still waits, and this behind it. Raises trio.BrokenResourceError (nobody listens) or
+        trio.TooSlowError.
+        """
+        self._waiting.append(last_frame)
         await self._send_waiting()
 
     async def _send_waiting(self) -> None:

@@ -14,6 +14,8 @@ from mudserver.game.events import (
     PlayerEnteredGame,
     PlayerLeft,
     PlayerLeftGame,
+    PlayerLinkdead,
+    PlayerReturned,
 )
 from mudserver.game.ids import PlayerId, RoomId
 from mudserver.realtime.screen import Frame, Screen, make_frame
@@ -25,6 +27,16 @@ IsInside = Callable[[PlayerId, RoomId], bool]
 
 Posted = Event | Notice
 """What travels in a channel: events, and what the server itself has to say."""
+
+_COMINGS_AND_GOINGS = (
+    *(PlayerEntered, PlayerLeft, PlayerEnteredGame, PlayerLeftGame),
+    *(PlayerLinkdead, PlayerReturned),
+)
+
+COMINGS_GATHER_SECONDS = 0.05
+"""How long comings and goings before a crowd wait for others of their kind: nobody sees a twentieth of a second, and of
+those who come and go a hundred a second, each would be written to everybody else.
+"""
 
 GATHER_SECONDS_PER_LISTENER = 50e-6
 """How long a crowd's next events wait for each who is connected, if they come too fast: some five times as long as it
@@ -62,6 +74,8 @@ class Channel:
         self._limits = limits
         self._send, self._receive = trio.open_memory_channel[Posted](limits.room_events_max)
         self._due = trio.Event()
+        self._is_urgent = False
+        """Whether there is more in the channel than comings and goings."""
         self._steps: Iterator[None] | None = None
         """What is left to do of a delivery that was begun."""
 
@@ -75,9 +89,10 @@ class Channel:
         except trio.WouldBlock:
             self.deliver_waiting()
             self._send.send_nowait(posted)
+        self._is_urgent |= not (isinstance(posted, Event) and isinstance(posted.fact, _COMINGS_AND_GOINGS))
 
     def deliver_soon(self) -> None:
-        """Has the channel's own task deliver what is in it."""
+        """Has the channel's own task deliver what is in it; before a crowd, comings and goings may wait for others."""
         self._due.set()
 
     async def run(self) -> None:
@@ -94,16 +109,24 @@ class Channel:
 
     async def _deliver_in_steps(self) -> None:
         """Delivers what is in the channel; between two steps others have their turns."""
-        for _ in iter(self._step, False):
+        await self._let_comings_gather()
+        while self._step():
             await trio.lowlevel.checkpoint()
-            if self._steps is None:
+            if self._steps is None and self._receive.statistics().current_buffer_used:
                 await self._let_gather()
+                await self._let_comings_gather()
+
+    async def _let_comings_gather(self) -> None:
+        """Nobody waits for word of a crowd's comings and goings. Whatever else happens there takes them along."""
+        with trio.move_on_after(COMINGS_GATHER_SECONDS):
+            while self.is_crowded and not self._is_urgent:
+                await self._wait_until_due()
 
     async def _let_gather(self) -> None:
         """If events come faster than a crowd can be shown them, the next ones wait a little, so that they are joined:
         else a thousand arrivals are a million writes.
         """
-        if self.is_crowded and self._receive.statistics().current_buffer_used:
+        if self.is_crowded:
             connected = sum(screen.connection is not None for screen in self.listeners.values())
             await trio.sleep(connected * GATHER_SECONDS_PER_LISTENER)
 
@@ -140,7 +163,7 @@ class Channel:
             while len(waiting) < BATCH_EVENTS_MAX:
                 waiting.append(self._receive.receive_nowait())
         except trio.WouldBlock:
-            pass
+            self._is_urgent = False
         return waiting
 
     def _deliver(self, batch: list[Posted]) -> Iterator[None]:

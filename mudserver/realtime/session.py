@@ -166,8 +166,7 @@ async def _say_farewell(stream: PlayerStream, websocket: WebSocket, connection: 
         suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError),
         trio.move_on_after(limits.close_seconds_max),
     ):
-        await connection.finish()
-        await websocket.close(close.code, close.reason)
+        await connection.finish(websocket.last_frame(close.code, close.reason))
         await stream.see_off()
 
 

@@ -37,6 +37,8 @@ class Admission:
 
     def is_proxy(self, peer: str) -> bool:
         """Whether the peer speaks for others."""
+        if not self._proxies:
+            return False
         address = _parse(peer)
         return address is not None and any(address in network for network in self._proxies)
 

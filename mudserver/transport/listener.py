@@ -68,13 +68,18 @@ async def serve_connections(
 
     Whoever would be one more than `connections_max` gets a short HTTP answer, if there are not too many of those.
     """
+    seats = trio.CapacityLimiter(connections_max)
     async with trio.open_nursery() as leaving, trio.open_nursery() as acceptors:
         for sock in listening:
-            acceptors.start_soon(_accept, sock, handle, connections, connections_max, leaving)
+            acceptors.start_soon(_accept, sock, handle, connections, seats, leaving)
 
 
 async def _accept(
-    listening: socket.socket, handle: Handler, connections: trio.Nursery, connections_max: int, leaving: trio.Nursery
+    listening: socket.socket,
+    handle: Handler,
+    connections: trio.Nursery,
+    seats: trio.CapacityLimiter,
+    leaving: trio.Nursery,
 ) -> None:
     with listening:
         while True:
@@ -94,13 +99,23 @@ async def _accept(
             except OSError:
                 sock.close()  # reset already
                 continue
-            if len(connections.child_tasks) >= connections_max:
+            peer = str(address[0])
+            try:
+                seats.acquire_on_behalf_of_nowait(stream)
+            except trio.WouldBlock:
                 if len(leaving.child_tasks) < TOLD_AT_ONCE_MAX:
-                    leaving.start_soon(guard_connection, _tell_it_is_full, stream, str(address[0]))
+                    leaving.start_soon(guard_connection, _tell_it_is_full, stream, peer)
                 else:
                     sock.close()
                 continue
-            connections.start_soon(guard_connection, handle, stream, str(address[0]))
+            connections.start_soon(_seat, seats, handle, stream, peer)
+
+
+async def _seat(seats: trio.CapacityLimiter, handle: Handler, stream: PlayerStream, peer: str) -> None:
+    try:
+        await guard_connection(handle, stream, peer)
+    finally:
+        seats.release_on_behalf_of(stream)
 
 
 async def _tell_it_is_full(stream: PlayerStream, _peer: str) -> None:

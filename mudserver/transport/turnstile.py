@@ -19,6 +19,12 @@ class Turnstile:
 
     async def wait_turn(self) -> None:
         """Returns when it is the caller's turn, which lasts until the caller waits for anything again."""
-        async with self._lock:
+        try:
+            self._lock.acquire_nowait()  # acquire() would let a whole pass of the scheduler go by even so
+        except trio.WouldBlock:
+            await self._lock.acquire()
+        try:
             with trio.move_on_after(TURN_SECONDS_MAX):
                 await wait_all_tasks_blocked()
+        finally:
+            self._lock.release()

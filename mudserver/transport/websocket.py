@@ -55,6 +55,7 @@ class WebSocket:
         "_nursery",
         "_on_flood",
         "_pings",
+        "_pings_counted",
         "_reads",
         "_stream",
         "_turnstile",
@@ -87,6 +88,7 @@ class WebSocket:
         self._bytes = TokenBucket(limits.received_bytes_per_second, limits.received_bytes_burst, now)
         self._reads = TokenBucket(limits.reads_per_second, limits.reads_burst, now)
         self._pings = TokenBucket(limits.pongs_per_second, limits.pongs_burst, now)
+        self._pings_counted = 0
         self._on_flood: Callable[[Flood], None] = lambda flood: None
 
     def tell_floods_to(self, on_flood: Callable[[Flood], None]) -> None:
@@ -106,6 +108,7 @@ class WebSocket:
                     await trio.lowlevel.checkpoint_if_cancelled()
                 self._has_given_of_this_read = True
                 return line
+            await self._count_pings()
             if rest := self._frames.take_rest():
                 await self._feed_library(rest)
             if self._library is not None and (message := await self._library.next_message()) is not None:
@@ -134,10 +137,8 @@ class WebSocket:
 
     async def _feed_library(self, data: bytes) -> None:
         """Hands what is not plain lines to trio-websocket, unless it is a flood, which would keep it busy for long."""
-        pings = self._frames.pings
         self._frames.follow(data)
-        if pings != self._frames.pings and not self._pings.take(self._stream.last_heard, self._frames.pings - pings):
-            await self._report(Flood.PINGS)
+        await self._count_pings()
         # trio-websocket keeps the pieces of an unfinished message in a list, and counts only their bytes.
         if self._frames.fragments > self._limits.fragments_max:
             await self._report(Flood.FRAGMENTS)
@@ -145,6 +146,13 @@ class WebSocket:
         if self._library is None:
             self._library = await Library.wake(self._nursery, self._stream, self._limits.message_bytes_max)
         self._library.give(data)
+
+    async def _count_pings(self) -> None:
+        """Those that were read or followed since the last time."""
+        new = self._frames.pings - self._pings_counted
+        self._pings_counted += new
+        if new and not self._pings.take(self._stream.last_heard, new):
+            await self._report(Flood.PINGS)
 
     async def _report(self, flood: Flood) -> NoReturn:
         self._on_flood(flood)
@@ -155,14 +163,14 @@ class WebSocket:
         if self._library is not None:
             self._library.stop()
 
-    async def close(self, code: int, reason: str) -> None:
-        """Sends the last frame, if none was sent yet. Call `stop_reading` first; the caller sets the deadline.
+    def last_frame(self, code: int, reason: str) -> bytes:
+        """The close frame, empty if one was sent already. Call `stop_reading` first.
 
         Not by trio-websocket: its own way waits for a lock that an answer to a ping may hold, and sends nothing at all
-        to those who broke the protocol. Raises trio.BrokenResourceError or trio.ClosedResourceError.
+        to those who broke the protocol.
         """
         is_open = self._library is None or self._library.is_open
-        await self._stream.send_all(close_frame(code, reason) if is_open else b"")
+        return close_frame(code, reason) if is_open else b""
 
 
 async def accept_websocket(

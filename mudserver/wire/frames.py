@@ -35,8 +35,7 @@ class ClientFrames:
 
     Nearly all of it is lines, each in one short frame; those are read here, in a twentieth of the time that a whole
     WebSocket library takes. Everything else is only followed, so that we know where the next frame begins: `fragments`
-    counts the pieces of a message that is not complete, `pings` all PINGs and PONGs begun so far, but not those PONGs
-    that `next_line` drops.
+    counts the pieces of a message that is not complete, `pings` all PINGs and PONGs begun so far.
     """
 
     __slots__ = ("_at", "_beginning", "_bytes_max", "_data", "_is_plain_next", "_to_come", "fragments", "pings")
@@ -87,6 +86,7 @@ class ClientFrames:
                 self._at = end
                 return line
             self._at = at = end
+            self.pings += 1
         return None
 
     def take_rest(self) -> bytes:

@@ -143,7 +143,8 @@ OFFENCES = (
         "1008 too many fragments",
     ),
     _sends("a flood of pings", frame(b"p", PING) * 5000, "1008 too many pings"),
-    _sends("a flood of pongs", frame(b"p" * 125, PONG) * 3000, "1008 too much data"),
+    _sends("a flood of pongs", frame(b"p" * 125, PONG) * 3000, "1008 too many pings"),
+    _sends("a flood of bytes", frame(b"say " + b"x" * 4000) * 20, "1008 too much data"),
     _sends("a flood of lines", frame(b"look at nothing") * 100, "1008 too many lines"),
     _sends("a flood of lines in one frame", frame(b"l x\n" * 1000), "1008 too many lines"),
 )

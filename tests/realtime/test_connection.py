@@ -11,7 +11,7 @@ from mudserver.realtime.screen import Screen
 from mudserver.realtime.stamps import Stamps
 from mudserver.transport.stream import SocketPlayerStream, WrappedPlayerStream
 from mudserver.wire.dialects import JSON, text_dialect
-from mudserver.wire.frames import text_frame
+from mudserver.wire.frames import close_frame, text_frame
 from tests.realtime.conftest import RecordingStream, Seat, texts
 from tests.transport.sockets import tcp_pair
 from tests.wire.facts import QUAY, SAID
@@ -105,11 +105,11 @@ async def test_finishing_sends_what_waits_while_the_send_task_is_in_the_middle_o
         stream = SocketPlayerStream(server)
         connection = Connection(stream, Limits(outbox_bytes_max=10_000_000))
         got = b""
-        big, last = text_frame(b"x" * 300_000), text_frame(b"goodbye")
+        big, last, bye = text_frame(b"x" * 300_000), text_frame(b"goodbye"), close_frame(1000, "")
 
         async def read_all() -> None:
             nonlocal got
-            while len(got) < len(big) + len(last):
+            while len(got) < len(big + last + bye):
                 await trio.lowlevel.wait_readable(client)
                 got += client.recv(65536)
 
@@ -121,12 +121,12 @@ async def test_finishing_sends_what_waits_while_the_send_task_is_in_the_middle_o
                 await wait_all_tasks_blocked()
                 connection.offer(last)
                 async with trio.open_nursery() as both:
-                    both.start_soon(connection.finish)
+                    both.start_soon(connection.finish, bye)
                     await wait_all_tasks_blocked()
                     both.start_soon(read_all)
                 nursery.cancel_scope.cancel()
         assert not patience.cancelled_caught
-        assert got == big + last
+        assert got == big + last + bye
 
 
 async def test_finishing_over_memory_does_not_spin_with_the_send_task_either() -> None:
@@ -147,7 +147,7 @@ async def test_finishing_over_memory_does_not_spin_with_the_send_task_either() -
             await wait_all_tasks_blocked()
             connection.offer(b"y" * 100)
             async with trio.open_nursery() as both:
-                both.start_soon(connection.finish)
+                both.start_soon(connection.finish, b"")
                 await wait_all_tasks_blocked()
                 nursery.start_soon(read_all)
             nursery.cancel_scope.cancel()
