@@ -205,7 +205,7 @@ async def _serve_until(stop: _Stop, config: Config, announce: Callable[[Ready], 
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as acceptor:
                     accept = (listening, node.sessions.run_session, connections, connections_max)
-                    acceptor.start_soon(serve_connections, *accept)
+                    acceptor.start_soon(serve_connections, *accept, node.sessions.turnstile)
                     host, port = listening[0].getsockname()[:2]
                     ready = Ready(host, port, url(), os.getpid())
                     if config.ready_file:

@@ -75,6 +75,7 @@ _CLOSES = {Flood.BYTES: FLOOD_OF_BYTES, Flood.PINGS: FLOOD_OF_PINGS, Flood.FRAGM
 
 class Sessions:
     """Makes a session of each new stream, and knows all that are open. `closes` counts how they ended, by reason.
+    Newcomers wait before `turnstile`.
 
     `origins` are the web pages that may connect beside our own host; a client that is no browser sends no origin.
     """
@@ -92,7 +93,7 @@ class Sessions:
         self._limits = limits
         self._admission = admission
         self._origins = origins
-        self._turnstile = Turnstile()
+        self.turnstile = Turnstile()
         self.open: set[Visit] = set()
         self.closes: Counter[str] = Counter()
 
@@ -111,15 +112,13 @@ class Sessions:
             async with open_websocket_nursery() as nursery:
                 check = partial(self._check_head, peer, seats)
                 websocket = await accept_websocket(
-                    nursery, stream, choose_subprotocol, self._limits, self._turnstile, check
+                    nursery, stream, choose_subprotocol, self._limits, self.turnstile, check
                 )
                 connection = Connection(stream, self._limits)
                 websocket.tell_floods_to(lambda flood: connection.end(_CLOSES[flood]))
                 nursery.start_soon(connection.run_sender)
                 dialect = _dialect_of(websocket)
-                visit = Visit(
-                    websocket, connection, dialect, self._manager, self._stamps, self._limits, self._turnstile
-                )
+                visit = Visit(websocket, connection, dialect, self._manager, self._stamps, self._limits, self.turnstile)
                 self.open.add(visit)
                 try:
                     with connection.scope:
@@ -269,7 +268,9 @@ class Visit:
                 return  # `quit`, and more lines in the same frame
             if not self._is_within_budget():
                 continue
-            if number or self._websocket.came_with_others or self._player_id is None:
+            if number or self._websocket.came_with_others:
+                await self._turnstile.wait_turn_of_hurried()
+            elif self._player_id is None:
                 await self._turnstile.wait_turn()
             if self.connection.ended is None:
                 self._do(request)

@@ -15,6 +15,7 @@ import trio
 
 from mudserver.errors import HandshakeRefused
 from mudserver.transport.stream import PlayerStream
+from mudserver.transport.turnstile import Turnstile
 
 _WS_HEADERS = ("sec-websocket-protocol", "sec-websocket-extensions", "sec-websocket-key", "sec-websocket-version")
 
@@ -48,9 +49,10 @@ class RequestHead:
         return self.header("upgrade").strip().lower() == "websocket" and "upgrade" in words
 
 
-async def read_request_head(stream: PlayerStream, bytes_max: int) -> RequestHead:
+async def read_request_head(stream: PlayerStream, bytes_max: int, turnstile: Turnstile | None = None) -> RequestHead:
     """Reads up to the empty line, and puts back what was read beyond it.
 
+    If there is a turnstile, what was read waits for a turn before it is looked at, and the caller goes on in that turn.
     Answers and raises HandshakeRefused for what is no HTTP request, or one over `bytes_max`.
     """
     received = b""  # what begins with no letter is no HTTP method: a TLS hello, most likely
@@ -63,6 +65,8 @@ async def read_request_head(stream: PlayerStream, bytes_max: int) -> RequestHead
         if not data:
             raise HandshakeRefused("gone before the request was complete")
         received += data
+        if turnstile is not None:
+            await turnstile.wait_turn()
     head = _parse(received[: empty_line.end()])
     if isinstance(head, str):
         await refuse(stream, 400, head)

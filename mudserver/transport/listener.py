@@ -14,6 +14,7 @@ import trio
 from mudserver.errors import ConnectionEnded, HandshakeRefused, StartupError, first_cause
 from mudserver.transport.http import refuse
 from mudserver.transport.stream import PlayerStream, SocketPlayerStream
+from mudserver.transport.turnstile import Turnstile
 
 logger = logging.getLogger(__name__)
 
@@ -62,16 +63,21 @@ def bind(host: str, port: int, option: str = "--") -> list[socket.socket]:
 
 
 async def serve_connections(
-    listening: list[socket.socket], handle: Handler, connections: trio.Nursery, connections_max: int
+    listening: list[socket.socket],
+    handle: Handler,
+    connections: trio.Nursery,
+    connections_max: int,
+    turnstile: Turnstile | None = None,
 ) -> None:
     """Accepts until cancelled; each connection becomes a task in `connections`, which may outlive the accepting.
 
-    Whoever would be one more than `connections_max` gets a short HTTP answer, if there are not too many of those.
+    Whoever would be one more than `connections_max` gets a short HTTP answer, if there are not too many of those. If
+    there is a turnstile, everybody waits before it, with the kernel.
     """
     seats = trio.CapacityLimiter(connections_max)
     async with trio.open_nursery() as leaving, trio.open_nursery() as acceptors:
         for sock in listening:
-            acceptors.start_soon(_accept, sock, handle, connections, seats, leaving)
+            acceptors.start_soon(_accept, sock, handle, connections, seats, leaving, turnstile)
 
 
 async def _accept(
@@ -80,10 +86,13 @@ async def _accept(
     connections: trio.Nursery,
     seats: trio.CapacityLimiter,
     leaving: trio.Nursery,
+    turnstile: Turnstile | None,
 ) -> None:
     with listening:
         while True:
             await trio.lowlevel.wait_readable(listening)
+            if turnstile is not None:
+                await turnstile.wait_turn()
             try:
                 sock, address = listening.accept()
             except BlockingIOError:

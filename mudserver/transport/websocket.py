@@ -129,7 +129,7 @@ class WebSocket:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise ConnectionEnded(f"closed: {error}") from None
         if len(data) >= RECEIVE_BYTES:
-            await self._turnstile.wait_turn()
+            await self._turnstile.wait_turn_of_hurried()
         now = self._stream.last_heard
         if not self._bytes.take(now, len(data)) or not self._reads.take(now):
             await self._report(Flood.BYTES)
@@ -188,8 +188,7 @@ async def accept_websocket(
     """
     try:
         with trio.fail_after(limits.handshake_seconds_max):
-            head = await read_request_head(stream, limits.request_head_bytes_max)
-            await turnstile.wait_turn()
+            head = await read_request_head(stream, limits.request_head_bytes_max, turnstile)
             await _answer_plain_http(stream, head)
             if (refusal := check(head)) is not None:
                 await refuse(stream, *refusal)

@@ -1,8 +1,9 @@
 """Strangers take turns, and not before the server has nothing else to do."""
 
 import trio
+from trio.testing import MockClock
 
-from mudserver.transport.turnstile import TURN_SECONDS_MAX, Turnstile
+from mudserver.transport.turnstile import HURRIED_SECONDS, TURN_SECONDS_MAX, Turnstile
 
 
 async def work(passes: int, done: list[str]) -> None:
@@ -45,3 +46,27 @@ async def test_whoever_gives_up_waiting_holds_up_nobody() -> None:
             await turnstile.wait_turn()
         await turnstile.wait_turn()
         nursery.cancel_scope.cancel()
+
+
+async def test_those_in_a_hurry_pass_slowly_one_by_one_and_hold_up_nobody_else(autojump_clock: MockClock) -> None:
+    """Seen to fail without the pause, and with one queue for all."""
+    turnstile, passed = Turnstile(), list[tuple[str, float]]()
+    began = trio.current_time()
+
+    async def hurry(name: str) -> None:
+        await turnstile.wait_turn_of_hurried()
+        passed.append((name, trio.current_time() - began))
+
+    async with trio.open_nursery() as nursery:
+        for name in ("one", "two", "three"):
+            nursery.start_soon(hurry, name)
+            await trio.lowlevel.checkpoint()
+        await trio.sleep(HURRIED_SECONDS / 2)
+        await turnstile.wait_turn()
+        passed.append(("a stranger", trio.current_time() - began))
+    assert [name for name, _ in passed] == ["one", "a stranger", "two", "three"]
+    times = dict(passed)
+    assert times["one"] == 0
+    assert times["a stranger"] < HURRIED_SECONDS
+    assert times["two"] >= HURRIED_SECONDS
+    assert times["three"] >= 2 * HURRIED_SECONDS
