@@ -39,6 +39,7 @@ from mudserver.services.garbage import GarbageKeeper
 from mudserver.transport.admin import Page, Pages, serve_admin
 from mudserver.transport.admission import Admission
 from mudserver.transport.listener import bind, serve_connections
+from mudserver.transport.turnstile import Turnstile
 from mudserver.wire.dialects import Dialect
 from mudserver.wire.subjects import Subjects
 
@@ -89,7 +90,9 @@ class Node:
         )
         self.ticks = GameTickService(config.tick_seconds, self.world, self.publisher.publish, now)
         admission = Admission(limits, config.proxies, trio.current_time)
-        self.sessions = Sessions(self.manager, stamps, limits, admission, config.origins)
+        self.sessions = Sessions(
+            self.manager, stamps, limits, admission, Turnstile(errands=self.publisher), config.origins
+        )
 
         self.event_log = EventLog(config.event_log, subjects, limits) if config.event_log else None
         if self.event_log is not None:

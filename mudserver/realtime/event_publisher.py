@@ -44,6 +44,7 @@ class EventPublisher:
         self._node = node
         self._limits = limits
         self._awaited: dict[int, tuple[Event, float]] = {}
+        self._all_back = trio.Event()
         self._linked = False
         self.published: Counter[str] = Counter()
         self.handed_out = 0
@@ -64,6 +65,16 @@ class EventPublisher:
     def awaited(self) -> int:
         """Events on their way through the broker."""
         return len(self._awaited)
+
+    async def wait_until_back(self) -> None:
+        """Returns when no event is on its way through the broker."""
+        while self._awaited:
+            await self._all_back.wait()
+
+    def _note_if_all_are_back(self) -> None:
+        if not self._awaited:
+            self._all_back.set()
+            self._all_back = trio.Event()
 
     def publish(self, event: Event) -> None:
         """Sends an event on its way. Never waits and never raises into the game: what fails is logged and counted."""
@@ -93,6 +104,7 @@ class EventPublisher:
         event, published_at = self._awaited.pop(sequence_number, (None, 0.0))
         if event is not None:
             self.latency.observe(trio.current_time() - published_at)
+            self._note_if_all_are_back()
         return event
 
     def awaits(self, to: Address) -> bool:
@@ -103,6 +115,7 @@ class EventPublisher:
         """Nobody here will hear what is on its way to that address; it needs no receipt any more."""
         for number in [number for number, (event, _) in self._awaited.items() if event.to == to]:
             del self._awaited[number]
+        self._note_if_all_are_back()
 
     def link_up(self) -> None:
         """From here on events go by way of the broker."""
@@ -117,6 +130,7 @@ class EventPublisher:
         """Shows this node's players what is still on its way; returns how many events. Their copies come too late."""
         stranded = [event for event, _ in self._awaited.values()]
         self._awaited.clear()
+        self._note_if_all_are_back()
         for event in stranded:
             self._hand_out(event)
         return len(stranded)

@@ -86,6 +86,7 @@ class Sessions:
         stamps: Stamps,
         limits: Limits,
         admission: Admission,
+        turnstile: Turnstile,
         origins: tuple[str, ...] = (),
     ) -> None:
         self._manager = manager
@@ -93,7 +94,7 @@ class Sessions:
         self._limits = limits
         self._admission = admission
         self._origins = origins
-        self.turnstile = Turnstile()
+        self.turnstile = turnstile
         self.open: set[Visit] = set()
         self.closes: Counter[str] = Counter()
 

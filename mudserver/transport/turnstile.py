@@ -1,6 +1,7 @@
 """What strangers and those in a hurry cost is put off: players in the game come first."""
 
 import math
+from typing import Protocol
 
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -14,14 +15,26 @@ those who flood a server together get a small share of it.
 """
 
 
+class Errands(Protocol):
+    """What players did that is on its way through the broker, and will have to be shown in a moment."""
+
+    @property
+    def awaited(self) -> int:
+        """How many events."""
+
+    async def wait_until_back(self) -> None:
+        """Returns when there are none."""
+
+
 class Turnstile:
-    """Lets one through at a time, in the order they came, when the server has nothing else to do.
+    """Lets one through at a time, in the order they came, when the server has nothing else to do, and expects nothing.
 
     For steps that somebody may cause more of than a player's next line: a handshake, a sign-in, a pile of lines. Two
     hundred of those at a time then make a long queue at the turnstile, and not a long wait for everybody in the game.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, errands: Errands | None = None) -> None:
+        self._errands = errands
         self._lock = trio.Lock()
         self._hurried = trio.Lock()
         self._next_hurried_at = -math.inf
@@ -35,6 +48,9 @@ class Turnstile:
         try:
             with trio.move_on_after(TURN_SECONDS_MAX):
                 await wait_all_tasks_blocked()
+                while self._errands is not None and self._errands.awaited:
+                    await self._errands.wait_until_back()
+                    await wait_all_tasks_blocked()
         finally:
             self._lock.release()
 

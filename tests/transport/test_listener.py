@@ -7,8 +7,9 @@ import trio
 from trio.testing import memory_stream_pair
 
 from mudserver.errors import HandshakeRefused
-from mudserver.transport.listener import guard_connection
+from mudserver.transport.listener import bind, guard_connection, serve_connections
 from mudserver.transport.stream import PlayerStream, WrappedPlayerStream
+from mudserver.transport.turnstile import TURN_SECONDS_MAX, Turnstile
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,25 @@ async def test_a_bug_beyond_exceptions_is_not_hidden() -> None:
 
     with pytest.RaisesGroup(SystemExit, allow_unwrapped=True):
         await guard_connection(fail, WrappedPlayerStream(memory_stream_pair()[1]), "192.0.2.1")
+
+
+async def test_newcomers_wait_with_the_kernel_while_the_server_is_busy() -> None:
+    """Seen to fail without the turn in `_accept`."""
+    accepted: list[float] = []
+
+    async def handle(_stream: PlayerStream, _peer: str) -> None:  # noqa: ASYNC124
+        accepted.append(trio.current_time())
+
+    async def work() -> None:
+        while not accepted:  # noqa: ASYNC110 - to be busy is the point
+            await trio.lowlevel.checkpoint()
+
+    listening = bind("127.0.0.1", 0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_connections, listening, handle, nursery, 10, Turnstile())
+        nursery.start_soon(work)
+        began = trio.current_time()
+        async with await trio.open_tcp_stream(*listening[0].getsockname()) as client:
+            assert await client.receive_some() == b""
+        nursery.cancel_scope.cancel()
+    assert accepted[0] - began >= TURN_SECONDS_MAX
