@@ -259,11 +259,12 @@ class Visit:
 
     async def _take_message(self) -> None:
         message = await self._websocket.receive()
-        requests: Iterable[Request | MalformedFrame]
+        requests: Iterable[Request | Problem]
         try:
             requests = decode(self._dialect, message)
         except MalformedFrame as error:
-            requests = (error,)
+            # Its text, not the error: that knows this frame of the stack, which would know it, for ever.
+            requests = (Problem("invalid_format", str(error)),)
         for number, request in enumerate(requests):
             if self.connection.ended is not None:
                 return  # `quit`, and more lines in the same frame
@@ -288,10 +289,10 @@ class Visit:
             self.connection.end(FLOOD_OF_LINES)
         return False
 
-    def _do(self, request: Request | MalformedFrame) -> None:
+    def _do(self, request: Request | Problem) -> None:
         match request:
-            case MalformedFrame():
-                self.screen.show(Problem("invalid_format", str(request)))
+            case Problem():
+                self.screen.show(request)
             case Ping():
                 self.screen.show(Pong())
             case Line(text) if self._player_id is not None:

@@ -85,7 +85,9 @@ def _parse(received: bytes) -> RequestHead | str:
         target = urlsplit(request.target.decode("ascii"))
         query = parse_qs(target.query, max_num_fields=20)
         headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers)
-    except (h11.RemoteProtocolError, ValueError):
+    except (h11.RemoteProtocolError, ValueError) as error:
+        # h11 raises some in a method of the error itself, whose frame then knows it, and it the frame.
+        error.__traceback__ = None
         return "This is no HTTP request."
     # These are made of tokens, and tokens of ASCII (RFC 9110); names of hosts are in punycode.
     if any(not value.isascii() for name, value in headers if name in ("host", "connection", "upgrade", *_WS_HEADERS)):

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import trio
 import trio_websocket
+import wsproto.connection
 from wsproto.connection import ConnectionState
 from wsproto.utilities import ProtocolError
 
@@ -38,14 +39,15 @@ class Library:
     @classmethod
     async def wake(cls, nursery: trio.Nursery, stream: PlayerStream, message_bytes_max: int) -> "Library":
         """Starts its reader in `nursery`, one of `open_websocket_nursery`. What it has to say goes to `stream`."""
-        reader: trio.Nursery = await nursery.start(_hold_reader)
         feed = _Feed(stream)
+        reader: trio.Nursery = await nursery.start(_hold_reader, feed)
         feed.give(_REQUEST)
         request = await trio_websocket.wrap_server_stream(
             reader, feed, max_message_size=message_bytes_max, receive_buffer_size=None
         )
         connection = await request.accept()
         feed.is_open = True
+        feed.parser = connection._wsproto.connection
         return cls(connection, feed, reader.cancel_scope)
 
     def give(self, data: bytes) -> None:
@@ -93,11 +95,16 @@ async def open_websocket_nursery() -> AsyncIterator[trio.Nursery]:
         raise ConnectionEnded(f"the client broke the protocol: {errors.exceptions[0]!a}") from None
 
 
-async def _hold_reader(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+async def _hold_reader(feed: "_Feed", *, task_status: trio.TaskStatus[trio.Nursery]) -> None:
     """A nursery for trio-websocket's reader alone, so that it can be stopped while the session goes on."""
-    async with trio.open_nursery() as nursery:
-        task_status.started(nursery)
-        await trio.sleep_forever()
+    try:
+        async with trio.open_nursery() as nursery:
+            task_status.started(nursery)
+            await trio.sleep_forever()
+    finally:
+        if feed.parser is not None:
+            # A generator of its own knows it: only Python's collector would free the two, and it is off.
+            feed.parser._proto._parse_more.close()
 
 
 class _Feed(trio.abc.Stream):
@@ -112,6 +119,8 @@ class _Feed(trio.abc.Stream):
         self._given = trio.Event()
         self._asked = trio.CancelScope()
         self._is_asking = False
+        self.parser: wsproto.connection.Connection | None = None
+        """What takes apart what is read here, from the end of its handshake on."""
         self.is_open = False
         self.is_at_work = False
         """Whether something was given and its messages have not all been fetched."""
