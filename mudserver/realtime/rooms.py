@@ -33,9 +33,9 @@ _COMINGS_AND_GOINGS = (
     *(PlayerLinkdead, PlayerReturned),
 )
 
-COMINGS_GATHER_SECONDS = 0.05
-"""How long comings and goings before a crowd wait for others of their kind: nobody sees a twentieth of a second, and of
-those who come and go a hundred a second, each would be written to everybody else.
+COMINGS_GATHER_SECONDS = 0.04
+"""How long comings and goings before a crowd wait for others of their kind: nobody sees a twenty-fifth of a second, and
+of those who come and go a hundred a second, each would be written to everybody else.
 """
 
 GATHER_SECONDS_PER_LISTENER = 50e-6

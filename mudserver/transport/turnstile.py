@@ -9,6 +9,11 @@ from trio.testing import wait_all_tasks_blocked
 TURN_SECONDS_MAX = 0.02
 """How long a turn may be put off while the server is busy: fifty a second are let in even then."""
 
+ERRANDS_SECONDS_MAX = 0.001
+"""How long a turn is put off for what is on its way: a broker beside us takes a fifth of it, and strangers need not
+wait for one that is far away.
+"""
+
 HURRIED_SECONDS = 0.002
 """From one turn of the hurried to the next: twenty lines that somebody pastes are done in a twentieth of a second, and
 those who flood a server together get a small share of it.
@@ -27,7 +32,7 @@ class Errands(Protocol):
 
 
 class Turnstile:
-    """Lets one through at a time, in the order they came, when the server has nothing else to do, and expects nothing.
+    """Lets one through at a time, in the order they came, when the server has nothing else to do.
 
     For steps that somebody may cause more of than a player's next line: a handshake, a sign-in, a pile of lines. Two
     hundred of those at a time then make a long queue at the turnstile, and not a long wait for everybody in the game.
@@ -48,8 +53,9 @@ class Turnstile:
         try:
             with trio.move_on_after(TURN_SECONDS_MAX):
                 await wait_all_tasks_blocked()
-                while self._errands is not None and self._errands.awaited:
-                    await self._errands.wait_until_back()
+                if self._errands is not None and self._errands.awaited:
+                    with trio.move_on_after(ERRANDS_SECONDS_MAX):
+                        await self._errands.wait_until_back()
                     await wait_all_tasks_blocked()
         finally:
             self._lock.release()

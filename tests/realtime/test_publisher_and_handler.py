@@ -14,7 +14,7 @@ from mudserver.config import Limits
 from mudserver.game.events import ChatMessage, Event, InRoom
 from mudserver.game.ids import PlayerId, RoomId
 from mudserver.realtime.nats_message_handler import SILENCE, VOICES
-from mudserver.transport.turnstile import TURN_SECONDS_MAX
+from mudserver.transport.turnstile import ERRANDS_SECONDS_MAX
 from tests.players import Play, open_play
 from tests.realtime.conftest import SeatedPlayer, WatchedHub
 
@@ -111,16 +111,16 @@ async def test_strangers_wait_for_what_is_on_its_way_to_players_but_not_for_ever
     assert await seconds_for_a_turn() == 0
     hub.is_swallowing = True
     alice.does("say hi")
-    assert await seconds_for_a_turn() == pytest.approx(TURN_SECONDS_MAX)
+    assert await seconds_for_a_turn() == pytest.approx(ERRANDS_SECONDS_MAX)
     hub.is_swallowing = False
     async with trio.open_nursery() as nursery:
 
         @nursery.start_soon
         async def bring_up_soon() -> None:
-            await trio.sleep(TURN_SECONDS_MAX / 4)
+            await trio.sleep(ERRANDS_SECONDS_MAX / 4)
             hub.bring_up()
 
-        assert await seconds_for_a_turn() == pytest.approx(TURN_SECONDS_MAX / 4)
+        assert await seconds_for_a_turn() == pytest.approx(ERRANDS_SECONDS_MAX / 4)
 
 
 async def test_what_cannot_be_written_is_counted_and_what_is_too_large_is_shown_to_this_nodes_players_alone(

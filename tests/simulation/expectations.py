@@ -18,6 +18,9 @@ REMEMBERED = 200
 LAST_RANK = 1_000_000_000
 """More than there are entries in any simulation."""
 
+_SAME_INSTANT_SECONDS = 1e-6
+"""Rounding."""
+
 CHOICES_MAX = 20
 """Between two audits. More would mean that people say the same all the time, which they do not."""
 
@@ -229,12 +232,15 @@ class Visit:
         """The first thing that should have come by now. Forgets what need not come, or shows as nothing."""
         self._choices.clear()
         self._taken.clear()
+        # Not everything happens on the grid: what passed a moment ago may still wait before a crowd, until next time.
+        latest = trio.current_time() - CROWD_SECONDS + _SAME_INSTANT_SECONDS
         for name, queue in list(self.streams.items()):
             while queue and self._may_skip(queue[0]):
                 self.excused.discard(queue.popleft().number)
-            if queue:
+            if not queue:
+                del self.streams[name]
+            elif queue[0].seconds < latest:
                 return queue[0]
-            del self.streams[name]
         return None
 
     def complaint(self, told: str) -> str:
