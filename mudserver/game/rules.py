@@ -143,9 +143,9 @@ def _look(world: World, player: Player, rest: str) -> e.Outcome:
     if seen := detail_named(room, target):
         return e.reply(seen)
     folded = target.casefold()
-    if folded in ("me", "self", player.name.casefold()):
+    if folded in ("me", "self", player.folded_name):
         return e.reply("You look at your hands, and count the fingers. The number is right.")
-    other = next((each for each in world.inside(room.id) if each.name.casefold().startswith(folded)), None)
+    other = next((each for each in world.inside(room.id) if each.folded_name.startswith(folded)), None)
     if other is not None and other is not player:
         if other.is_linkdead:
             return e.reply(f"{other.name} is here, but stares at nothing: the line is lost.")
@@ -232,7 +232,7 @@ def _reply(world: World, player: Player, rest: str) -> e.Outcome:
 
 
 def _who(world: World, _player: Player, _rest: str) -> e.Outcome:
-    players = sorted(world.players.values(), key=lambda each: each.name.casefold())
+    players = sorted(world.players.values(), key=lambda each: each.folded_name)
     lines = [f"  {each.name}{' (has lost the line)' if each.is_linkdead else ''}" for each in players]
     count = "You are alone in the world." if len(lines) == 1 else f"{len(lines)} people are in the world."
     return e.reply("\n".join(["In the world:", *lines, count]))

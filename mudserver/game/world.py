@@ -40,13 +40,20 @@ class Map:
 
 @dataclass(slots=True)
 class Player:
-    """Somebody in the game. `told_by` is who spoke to them last in private; `is_linkdead`: they have no line now."""
+    """Somebody in the game. `told_by` is who spoke to them last in private; `is_linkdead`: they have no line now.
+
+    `folded_name` is the name without regard to case, kept because many names are looked through in a crowd.
+    """
 
     id: PlayerId
     name: str
     room_id: RoomId
     told_by: PlayerId | None = None
     is_linkdead: bool = False
+    folded_name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folded_name = self.name.casefold()
 
 
 class World:
@@ -105,7 +112,7 @@ class World:
         self._players_seen += 1
         player = Player(PlayerId(f"{self.node}-p{self._players_seen}"), name, room_id)
         self.players[player.id] = player
-        self._by_name[name.casefold()] = player
+        self._by_name[player.folded_name] = player
         self._inside.setdefault(room_id, {})[player.id] = player
         return player
 
@@ -117,7 +124,7 @@ class World:
     def remove(self, player: Player) -> None:
         self._take_out(player)
         del self.players[player.id]
-        del self._by_name[player.name.casefold()]
+        del self._by_name[player.folded_name]
         if (digits := player.name.removeprefix("Guest")).isdecimal():
             self._guest_number = min(self._guest_number, int(digits))
 

@@ -28,7 +28,8 @@ class Screen:
     """Stays with a player for the whole visit, while connections may come and go; `connection` is None meanwhile.
 
     Frames are remembered up to `history_frames_max` and `history_bytes_max`, whether or not there is a connection: a
-    client that comes back says what it saw last, and is shown the rest.
+    client that comes back says what it saw last, and is shown the rest. Once that can no longer be all of it, none is
+    kept: in a crowd most of those who are away have missed too much, and cost nothing more.
     """
 
     __slots__ = (
@@ -65,6 +66,8 @@ class Screen:
 
     def send_nowait(self, frames: Sequence[Frame], joined: bytes) -> None:
         """Sends frames and remembers them; `joined` is the data of all of them, in their order."""
+        if self.connection is None and self._has_lost_the_story:
+            return
         self._history.extend(frames)
         self._history_bytes += len(joined)
         self._trim()
@@ -77,6 +80,17 @@ class Screen:
             oldest = history.popleft()
             self._history_bytes -= len(oldest.data)
             self._forgotten = oldest.number
+        if self.connection is None and self._has_lost_the_story:
+            self._forget()
+
+    @property
+    def _has_lost_the_story(self) -> bool:
+        """Whether something is forgotten that came after the line was lost."""
+        return self._forgotten > self._detached_at
+
+    def _forget(self) -> None:
+        self._history.clear()
+        self._history_bytes = 0
 
     def detach(self) -> None:
         """The line is lost; what happens from here on is kept for later."""
@@ -88,10 +102,11 @@ class Screen:
     def attach(self, connection: Connection, dialect: Dialect, seen: int | None) -> bool:
         """Goes on with a new connection, whose client saw frames up to number `seen` (None: all until the line died).
 
-        Puts the frames it missed on their way. Returns False, and replays nothing, if not all of them can be had.
+        Puts the frames it missed on their way. Returns False, and replays nothing, if not all of them can be had, or
+        `seen` is a number that was never sent.
         """
         last_seen = self._detached_at if seen is None else seen
-        complete = dialect == self.dialect and last_seen >= self._forgotten
+        complete = dialect == self.dialect and self._forgotten <= last_seen <= self._detached_at
         self.connection = connection
         self.dialect = dialect
         if complete:
@@ -100,7 +115,6 @@ class Screen:
                     connection.offer(frame.data)
             connection.flush_nowait()
         else:
-            self._history.clear()
-            self._history_bytes = 0
+            self._forget()
             self._forgotten = self._stamps.last_number
         return complete

@@ -1,5 +1,7 @@
 """The outbox: joined writes, limits, and nobody who waits for a slow reader."""
 
+import sys
+
 import pytest
 import trio
 from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
@@ -7,7 +9,7 @@ from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
 from mudserver.config import Limits
 from mudserver.game.events import Event, InRoom, Reply
 from mudserver.realtime.connection import QUIT, SHUTDOWN, SLOW, Connection
-from mudserver.realtime.screen import Screen
+from mudserver.realtime.screen import Frame, Screen
 from mudserver.realtime.stamps import Stamps
 from mudserver.transport.stream import SocketPlayerStream, WrappedPlayerStream
 from mudserver.wire.dialects import JSON, text_dialect
@@ -174,3 +176,37 @@ async def test_numbers_rise_by_one_for_each_thing_shown(stamps: Stamps) -> None:
 @pytest.mark.parametrize("end", [QUIT, SLOW, SHUTDOWN])
 async def test_a_close_frame_can_hold_the_reason(end: object) -> None:  # noqa: ASYNC124
     assert len(getattr(end, "reason").encode()) <= 123  # noqa: B009 - RFC 6455, section 5.5
+
+
+async def test_who_has_missed_too_much_is_told_so_and_costs_nothing_more_meanwhile(stamps: Stamps) -> None:  # noqa: ASYNC124
+    """Seen to fail with a history that goes on."""
+    limits = Limits(history_frames_max=3)
+    seat = Seat(stamps, JSON, limits)
+    screen = seat.screen
+    screen.show(Reply("seen"))
+    screen.detach()
+    frames = [Frame(stamps.next_number(), b"a frame of its own %d" % n) for n in range(5)]
+    known = []
+    for frame in frames:
+        screen.send_nowait([frame], frame.data)
+        known.append(sum(map(sys.getrefcount, frames)))
+    assert [count - known[-1] for count in known] == [1, 2, 3, 0, 0]
+    assert not screen.attach(Connection(RecordingStream(), limits), JSON, None)
+    screen.detach()
+    screen.show(Reply("missed"))
+    back = RecordingStream()
+    assert screen.attach(Connection(back, limits), JSON, None)
+    assert "missed" in texts(b"".join(back.writes))[0]
+
+
+@pytest.mark.parametrize(("beyond", "is_complete"), [(0, True), (-1, True), (-2, False), (1, False), (10**30, False)])
+async def test_a_number_that_was_never_sent_is_no_place_to_go_on_from(  # noqa: ASYNC124
+    beyond: int, is_complete: bool, stamps: Stamps
+) -> None:
+    """Seen to fail with any high number taken for all that there is: what was missed was never mentioned."""
+    screen = Seat(stamps, JSON, Limits(history_frames_max=1)).screen
+    screen.show(Reply("seen"))
+    screen.show(Reply("seen"))
+    last = stamps.last_number
+    screen.detach()
+    assert screen.attach(Connection(RecordingStream(), Limits()), JSON, last + beyond) is is_complete
