@@ -16,6 +16,7 @@ from mudserver.game.areas import SHIPPED_WORLD, load_map
 from mudserver.game.ids import RoomId
 from mudserver.realtime.connection import SHUTDOWN
 from mudserver.server import FAREWELL
+from mudserver.transport.turnstile import HURRIED_SECONDS
 from tests.players import Client, JsonPlayer, Play, TextPlayer, open_play
 
 
@@ -475,3 +476,38 @@ def tell_room(due: dict[str, list[str]], inside: dict[str, RoomId], actor: str, 
 def names(count: int) -> list[str]:
     letters = "abcdefghijklmnopqrstuvwxyz"
     return [letters[number // 26] + letters[number % 26] for number in range(count)]
+
+
+# --- in a hurry -----------------------------------------------------------------------------------------------------
+
+
+async def test_whose_lines_wait_for_their_turns_is_not_taken_for_dead(autojump_clock: MockClock) -> None:
+    """Seen to fail with a keepalive that asks while we read nothing: the answer lay unread, and the line was cut."""
+    async with open_play(limits=Limits(ping_after_seconds=1.0, pong_seconds_max=1.0)) as play:
+        alice = await play.connect_text()
+        await alice.send("Alice")
+        await alice.hears("You are Alice.")
+        turnstile = play.node.sessions.turnstile
+
+        async def hurry() -> None:
+            while True:
+                await turnstile.wait_turn_of_hurried()
+
+        async with trio.open_nursery() as hurried:
+            for _ in range(150):
+                hurried.start_soon(hurry)
+            await alice.send("\n".join(f"say {n}" for n in range(15)))
+            for n in range(15):
+                await alice.hears(f"You say: {n}")
+            hurried.cancel_scope.cancel()
+        assert trio.current_time() > 3
+
+
+async def test_lines_behind_the_name_are_done_even_if_the_time_for_a_name_runs_out(autojump_clock: MockClock) -> None:
+    """Seen to fail with a deadline that goes on after the sign-in: it ended the pile in its middle."""
+    async with open_play(limits=Limits(sign_in_seconds_max=1.0)) as play:
+        alice = await play.connect_text()
+        await trio.sleep(1.0 - HURRIED_SECONDS)
+        await alice.send("alice\n" + "\n".join(f"say {n}" for n in range(10)))
+        for n in range(10):
+            await alice.hears(f"You say: {n}")

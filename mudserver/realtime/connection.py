@@ -46,7 +46,7 @@ INVALID_DATA = Close(CloseCode.INVALID_DATA, "that is no UTF-8")
 TOO_BIG = Close(CloseCode.TOO_BIG, "message too big")
 FLOOD_OF_LINES = Close(CloseCode.POLICY, "too many lines")
 FLOOD_OF_BYTES = Close(CloseCode.POLICY, "too much data")
-FLOOD_OF_PINGS = Close(CloseCode.POLICY, "too many pings")
+FLOOD_OF_PINGS = Close(CloseCode.POLICY, "too many pings or pongs")
 FRAGMENTS = Close(CloseCode.POLICY, "too many fragments")
 TOO_MANY_GUESSES = Close(CloseCode.POLICY, "too many wrong words")
 UNANSWERED = Close(CloseCode.UNANSWERED, "no answer to a ping")
@@ -152,6 +152,11 @@ class Connection:
     def last_heard(self) -> float:
         """When the last bytes came in (trio's clock, seconds)."""
         return self._stream.last_heard
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether we read what the client sends as soon as it comes; not while its last lines wait for their turn."""
+        return self._stream.is_listening
 
     @property
     def outbox_depth(self) -> int:

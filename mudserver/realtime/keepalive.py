@@ -12,7 +12,8 @@ CONNECTIONS_AT_ONCE = 200
 
 async def run_keepalive(sessions: Sessions, limits: Limits) -> None:
     """Pings whoever has been silent for `ping_after_seconds`, and ends whoever then stays silent for
-    `pong_seconds_max`. Any byte counts as an answer. One task for all, looking round each second; until cancelled.
+    `pong_seconds_max`. Any byte counts as an answer, and nobody is asked while we read nothing of theirs. One task for
+    all, looking round each second; until cancelled.
     """
     while True:
         await trio.sleep(1)
@@ -23,7 +24,7 @@ async def run_keepalive(sessions: Sessions, limits: Limits) -> None:
             if connection.pinged_at is not None and connection.last_heard >= connection.pinged_at:
                 connection.pinged_at = None
             if connection.pinged_at is None:
-                if now - connection.last_heard >= limits.ping_after_seconds:
+                if connection.is_listening and now - connection.last_heard >= limits.ping_after_seconds:
                     connection.pinged_at = now
                     connection.ping()
             elif now - connection.pinged_at >= limits.pong_seconds_max:

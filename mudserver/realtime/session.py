@@ -1,6 +1,7 @@
 """One player's visit, from the handshake to goodbye."""
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -194,6 +195,7 @@ class Visit:
         "_manager",
         "_player_id",
         "_refused",
+        "_sign_in",
         "_turnstile",
         "_websocket",
         "connection",
@@ -221,6 +223,7 @@ class Visit:
         self._budget = TokenBucket(limits.lines_per_second, limits.lines_burst, trio.current_time())
         self._refused = 0
         self._failed_resumes = 0
+        self._sign_in = trio.CancelScope()
 
     @property
     def screen(self) -> Screen:
@@ -233,7 +236,7 @@ class Visit:
         """Until the player quits, the line dies or the connection is ended."""
         self._lobby.show(Welcome(WELCOME))
         try:
-            with trio.move_on_after(self._limits.sign_in_seconds_max):
+            with trio.move_on_after(self._limits.sign_in_seconds_max) as self._sign_in:
                 while self._player_id is None:
                     await self._take_message()
             if self._player_id is None:
@@ -270,10 +273,10 @@ class Visit:
                 return  # `quit`, and more lines in the same frame
             if not self._is_within_budget():
                 continue
-            if number or self._websocket.came_with_others:
-                await self._turnstile.wait_turn_of_hurried()
-            elif self._player_id is None:
+            if self._player_id is None:
                 await self._turnstile.wait_turn()
+            elif number or self._websocket.came_with_others:
+                await self._turnstile.wait_turn_of_hurried()
             if self.connection.ended is None:
                 self._do(request)
 
@@ -332,3 +335,4 @@ class Visit:
                 self._lobby.show(Reply(ASK_AGAIN))
         else:
             self._player_id = answer
+            self._sign_in.deadline = math.inf  # more lines may have come in the same frame

@@ -14,8 +14,9 @@ class TokenBucket:
 
     def take(self, now: float, tokens: float = 1) -> bool:
         """Takes the tokens if they are there; else takes none and says no."""
-        self._tokens = min(self._burst, self._tokens + (now - self._when) * self._per_second)
-        self._when = now
+        if now > self._when:  # what is counted late may have happened before the last time
+            self._tokens = min(self._burst, self._tokens + (now - self._when) * self._per_second)
+            self._when = now
         if self._tokens < tokens:
             return False
         self._tokens -= tokens

@@ -1,7 +1,7 @@
 """The byte stream under a WebSocket, ours, so that whole frames can be written at once or not at all.
 
-trio-websocket uses the same stream for handshake, pong and close. Whoever writes hands over whole frames; the stream
-keeps them apart: nothing is written between the halves of a frame, not even after a cancelled send.
+trio-websocket uses the same stream for its answers to pings. Whoever writes hands over whole frames; the stream keeps
+them apart: nothing is written between the halves of a frame, not even after a cancelled send.
 """
 
 import errno
@@ -27,6 +27,8 @@ class PlayerStream(trio.abc.Stream):
     def __init__(self) -> None:
         self._unread = b""
         self.last_heard = trio.current_time()
+        self.is_listening = False
+        """Whether somebody waits for what comes in. If not, a silence may be ours."""
 
     def unread(self, data: bytes) -> None:
         self._unread = data + self._unread
@@ -38,8 +40,14 @@ class PlayerStream(trio.abc.Stream):
             size = max_bytes or RECEIVE_BYTES
             data, self._unread = self._unread[:size], self._unread[size:]
             return data
-        data = await self._receive(max_bytes or RECEIVE_BYTES)
+        self.is_listening = True
+        try:
+            data = await self._receive(max_bytes or RECEIVE_BYTES)
+        finally:
+            self.is_listening = False
         self.last_heard = trio.current_time()
+        self.is_listening = False
+        """Whether somebody waits for what comes in. If not, a silence may be ours."""
         return data
 
     @abstractmethod

@@ -55,3 +55,9 @@ def test_over_any_stretch_no_more_is_given_than_burst_and_rate_allow(pauses: lis
     for first, since in enumerate(given_at):
         for count, until in enumerate(given_at[first:], start=1):
             assert count <= burst + 2.0 * (until - since)
+
+
+def test_what_is_counted_late_takes_nothing_but_its_tokens() -> None:
+    """Seen to fail with time that runs backwards in `take`: each second of it took ten tokens."""
+    bucket = TokenBucket(10.0, 20, now=100.0)
+    assert [bucket.take(98.0) for _ in range(21)] == [True] * 20 + [False]
