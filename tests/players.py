@@ -104,7 +104,7 @@ class Client:
 
 
 QUIET_SECONDS = 1e-4
-"""Longer than the server's turnstile waits for a moment without work."""
+"""Longer than anything takes that needs no time to pass. A pile of lines does need some: see `Turnstile`."""
 
 C = TypeVar("C", bound=Client)
 

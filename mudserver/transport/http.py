@@ -27,11 +27,12 @@ ANSWER_TYPE = "text/plain; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """An HTTP request line and headers; header names in lower case, values as Latin-1 text."""
+    """An HTTP request line and headers; `version` as in "1.1", header names in lower case, values as Latin-1 text."""
 
     method: str
     path: str
     query: dict[str, list[str]]
+    version: str
     headers: tuple[tuple[str, str], ...]
 
     def header(self, name: str) -> str:
@@ -46,13 +47,19 @@ class RequestHead:
     def wants_websocket(self) -> bool:
         # Nothing beside it: we could not take "h2c, websocket" at its first word.
         words = [word.lower() for word in self.tokens("connection")]
-        return self.header("upgrade").strip().lower() == "websocket" and "upgrade" in words
+        is_asked_for = self.header("upgrade").strip().lower() == "websocket" and "upgrade" in words
+        return is_asked_for and self.version != "1.0"  # there is no upgrade in 1.0 (RFC 9110, section 7.8)
+
+    @property
+    def has_body(self) -> bool:
+        """Whether more follows it that is part of the same request."""
+        return bool(self.header("transfer-encoding")) or self.header("content-length").strip() not in ("", "0")
 
 
 async def read_request_head(stream: PlayerStream, bytes_max: int, turnstile: Turnstile | None = None) -> RequestHead:
     """Reads up to the empty line, and puts back what was read beyond it.
 
-    If there is a turnstile, what was read waits for a turn before it is looked at, and the caller goes on in that turn.
+    If there is a turnstile, a whole head waits for a turn before it is looked at, and the caller goes on in that turn.
     Answers and raises HandshakeRefused for what is no HTTP request, or one over `bytes_max`.
     """
     received = b""  # what begins with no letter is no HTTP method: a TLS hello, most likely
@@ -65,8 +72,8 @@ async def read_request_head(stream: PlayerStream, bytes_max: int, turnstile: Tur
         if not data:
             raise HandshakeRefused("gone before the request was complete")
         received += data
-        if turnstile is not None:
-            await turnstile.wait_turn()
+    if turnstile is not None:
+        await turnstile.wait_turn()
     head = _parse(received[: empty_line.end()])
     if isinstance(head, str):
         await refuse(stream, 400, head)
@@ -92,7 +99,8 @@ def _parse(received: bytes) -> RequestHead | str:
     # These are made of tokens, and tokens of ASCII (RFC 9110); names of hosts are in punycode.
     if any(not value.isascii() for name, value in headers if name in ("host", "connection", "upgrade", *_WS_HEADERS)):
         return "A header has characters it must not have."
-    return RequestHead(request.method.decode("ascii"), target.path, query, headers)
+    version = request.http_version.decode("ascii")
+    return RequestHead(request.method.decode("ascii"), target.path, query, version, headers)
 
 
 _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}

@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager, contextmanager
 import trio
 import trio_websocket
 import wsproto.connection
-from wsproto.connection import ConnectionState
 from wsproto.utilities import ProtocolError
 
 from mudserver.errors import ConnectionEnded
 from mudserver.transport.stream import PlayerStream
+from mudserver.wire.frames import CLOSE_FRAME_BEGIN
 
 logging.getLogger("trio-websocket").setLevel(logging.WARNING)
 
@@ -75,9 +75,11 @@ class Library:
         self._reader.cancel()
 
     @property
-    def is_open(self) -> bool:
-        """Whether no close was sent yet."""
-        return self._connection._wsproto.state is ConnectionState.OPEN
+    def close_frame(self) -> bytes:
+        """What it has to say at the end: the answer to the client's close frame, or what the client did wrong. Empty
+        if there is no such thing.
+        """
+        return self._feed.close_frame
 
 
 @asynccontextmanager
@@ -110,7 +112,8 @@ async def _hold_reader(feed: "_Feed", *, task_status: trio.TaskStatus[trio.Nurse
 class _Feed(trio.abc.Stream):
     """What trio-websocket takes for the client's stream: it reads what it is given, and writes through when it is open.
 
-    What it writes before that is an answer to a handshake that only it believes in.
+    What it writes before that is an answer to a handshake that only it believes in. Its close frame is kept for whoever
+    sends the last frame: other frames may still wait, and behind that one a client looks at nothing.
     """
 
     def __init__(self, stream: PlayerStream) -> None:
@@ -122,6 +125,7 @@ class _Feed(trio.abc.Stream):
         self.parser: wsproto.connection.Connection | None = None
         """What takes apart what is read here, from the end of its handshake on."""
         self.is_open = False
+        self.close_frame = b""
         self.is_at_work = False
         """Whether something was given and its messages have not all been fetched."""
 
@@ -153,10 +157,12 @@ class _Feed(trio.abc.Stream):
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        if self.is_open:
+        if self.is_open and data[0] != CLOSE_FRAME_BEGIN:
             await self._stream.send_all(data)
-        else:
-            await trio.lowlevel.checkpoint()
+            return
+        if self.is_open:
+            self.close_frame = bytes(data)
+        await trio.lowlevel.checkpoint()
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()

@@ -7,7 +7,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 TURN_SECONDS_MAX = 0.02
-"""How long a turn may be put off while the server is busy: fifty a second are let in even then."""
+"""How long a turn may be put off while the server is busy: fifty are taken each second even then. A newcomer needs two,
+and a part of one that is shared with others who knock.
+"""
 
 ERRANDS_SECONDS_MAX = 0.001
 """How long a turn is put off for what is on its way: a broker beside us takes a fifth of it, and strangers need not
@@ -34,8 +36,9 @@ class Errands(Protocol):
 class Turnstile:
     """Lets one through at a time, in the order they came, when the server has nothing else to do.
 
-    For steps that somebody may cause more of than a player's next line: a handshake, a sign-in, a pile of lines. Two
-    hundred of those at a time then make a long queue at the turnstile, and not a long wait for everybody in the game.
+    For steps that somebody may cause more of than a player's next line: a handshake, a sign-in, a pile of lines, an odd
+    frame. Two hundred of those at a time then make a long queue at the turnstile, and not a long wait for everybody in
+    the game.
     """
 
     def __init__(self, errands: Errands | None = None) -> None:
@@ -61,7 +64,7 @@ class Turnstile:
             self._lock.release()
 
     async def wait_turn_of_hurried(self) -> None:
-        """The same for who sends much at once. They have a queue of their own, and it moves slowly."""
+        """The same for who sends much at once, or odd frames. They have a queue of their own, and it moves slowly."""
         async with self._hurried:
             await trio.sleep_until(self._next_hurried_at)
             await self.wait_turn()

@@ -101,13 +101,13 @@ class WebSocket:
         Its code is the client's own, or 1002, 1007 or 1009 for a client that broke the protocol.
         """
         while True:
-            if (line := self._frames.next_line()) is not None:
+            if (plain := self._frames.next_message()) is not None:
                 self.came_with_others = self._has_given_of_this_read
                 if self.came_with_others:
                     # No turn for others here: what is refused is not worth it, and who does what is asked takes care.
                     await trio.lowlevel.checkpoint_if_cancelled()
                 self._has_given_of_this_read = True
-                return line
+                return plain
             await self._count_pings()
             if rest := self._frames.take_rest():
                 await self._feed_library(rest)
@@ -142,7 +142,7 @@ class WebSocket:
         # trio-websocket keeps the pieces of an unfinished message in a list, and counts only their bytes.
         if self._frames.fragments > self._limits.fragments_max:
             await self._report(Flood.FRAGMENTS)
-        await self._turnstile.wait_turn()
+        await self._turnstile.wait_turn_of_hurried()
         if self._library is None:
             self._library = await Library.wake(self._nursery, self._stream, self._limits.message_bytes_max)
         self._library.give(data)
@@ -164,13 +164,12 @@ class WebSocket:
             self._library.stop()
 
     def last_frame(self, code: int, reason: str) -> bytes:
-        """The close frame, empty if one was sent already. Call `stop_reading` first.
+        """The close frame: trio-websocket's, if it has one, or else one that says this. Call `stop_reading` first.
 
-        Not by trio-websocket: its own way waits for a lock that an answer to a ping may hold, and sends nothing at all
-        to those who broke the protocol.
+        Not sent by trio-websocket: its own way waits for a lock that an answer to a ping may hold, overtakes what still
+        waits in the outbox, and sends nothing at all to some who broke the protocol.
         """
-        is_open = self._library is None or self._library.is_open
-        return close_frame(code, reason) if is_open else b""
+        return (self._library.close_frame if self._library is not None else b"") or close_frame(code, reason)
 
 
 async def accept_websocket(
@@ -214,14 +213,24 @@ def _switch_protocols(key: str, subprotocol: str | None) -> bytes:
     ).encode("ascii")
 
 
+def _is_key(key: str) -> bool:
+    """Whether this is the Base64 of sixteen bytes."""
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except ValueError:
+        return False
+
+
 async def _answer_plain_http(stream: PlayerStream, head: RequestHead) -> None:
     """Answers whatever cannot become a WebSocket, and raises HandshakeRefused."""
     if head.wants_websocket and head.method == "GET":
         if head.header("sec-websocket-version").strip() != "13":
             version = "Sec-WebSocket-Version: 13\r\n"
             await refuse(stream, 426, "Version 13 of WebSocket is spoken here.", headers=version)
-        if len(head.header("sec-websocket-key").strip()) != 24:
+        if not _is_key(head.header("sec-websocket-key").strip()):
             await refuse(stream, 400, "The WebSocket key is missing or malformed.")
+        if head.has_body:
+            await refuse(stream, 400, "A request for a WebSocket has no body.")
         if not head.header("host"):
             await refuse(stream, 400, "The request names no host.")
         return

@@ -3,11 +3,14 @@
 Ours are unmasked, uncompressed and always whole.
 """
 
-_CONTINUATION, _TEXT, _CLOSE, _PING, _PONG = 0x0, 0x1, 0x8, 0x9, 0xA
+_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 _FINAL = _MASKED = 0x80
 _TEXT_FINAL = _FINAL | _TEXT
-_CLOSE_FINAL = _FINAL | _CLOSE
+_BINARY_FINAL = _FINAL | _BINARY
 _PONG_FINAL = _FINAL | _PONG
+
+CLOSE_FRAME_BEGIN = _FINAL | _CLOSE
+"""The first byte of every close frame of ours."""
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -23,7 +26,7 @@ def text_frame(payload: bytes) -> bytes:
 def close_frame(code: int, reason: str) -> bytes:
     """The frame that ends a WebSocket; `reason` has at most 123 bytes of UTF-8."""
     payload = code.to_bytes(2, "big") + reason.encode()
-    return bytes((_CLOSE_FINAL, len(payload))) + payload
+    return bytes((CLOSE_FRAME_BEGIN, len(payload))) + payload
 
 
 PING_FRAME = bytes((0x89, 0))
@@ -55,12 +58,12 @@ class ClientFrames:
         """Bytes of that frame."""
 
     def feed(self, data: bytes) -> None:
-        """Takes what was read. Ask for `next_line` until there is none, then `take_rest`, before there is more."""
+        """Takes what was read. Ask for `next_message` until there is none, then `take_rest`, before there is more."""
         self._data = self._data[self._at :] + data
         self._at = 0
 
-    def next_line(self) -> str | None:
-        """The next text message, if it is whole and in a plain frame; else None, and `take_rest` says what is there.
+    def next_message(self) -> str | bytes | None:
+        """The next message, if it is whole and in a plain frame; else None, and `take_rest` says what is there.
 
         One at a time, since whoever sends hundreds at once is not served all of them. Nothing is read while what was
         followed is not complete. PONGs on the way are dropped: any bytes are sign enough.
@@ -76,15 +79,16 @@ class ClientFrames:
             begin, end = at + head_size, at + head_size + payload
             if end > len(data) or len(head) < 2:
                 break
-            if head[0] == _TEXT_FINAL:
+            if head[0] != _PONG_FINAL:
+                message = _unmasked(data[begin - 4 : begin], data[begin:end])
                 try:
-                    line = _unmasked(data[begin - 4 : begin], data[begin:end]).decode()
+                    shown = message if head[0] == _BINARY_FINAL else message.decode()
                 except UnicodeDecodeError:
                     # Whose error it is, and what it is called, trio-websocket knows.
                     self._is_plain_next = False
                     break
                 self._at = end
-                return line
+                return shown
             self._at = at = end
             self.pings += 1
         return None
@@ -101,14 +105,14 @@ class ClientFrames:
         """Whether what begins so is masked and of a size that is allowed and written as it must be, as far as can be
         seen; a PONG is a short one.
         """
-        if head[0] not in (_TEXT_FINAL, _PONG_FINAL):
+        if head[0] not in (_TEXT_FINAL, _BINARY_FINAL, _PONG_FINAL):
             return False
         if len(head) < 2:
             return True
         short = head[1] & 0x7F
         if short == 126 and len(head) >= 4:
             payload = int.from_bytes(head[2:4], "big")
-            return bool(head[1] & _MASKED) and head[0] == _TEXT_FINAL and 126 <= payload <= self._bytes_max
+            return bool(head[1] & _MASKED) and head[0] != _PONG_FINAL and 126 <= payload <= self._bytes_max
         return bool(head[1] & _MASKED) and short < 127
 
     def follow(self, data: bytes) -> None:

@@ -20,7 +20,7 @@ from mudserver.game.events import (
 )
 from mudserver.game.ids import PlayerId, RoomId
 from mudserver.realtime.connection import SLOW
-from mudserver.realtime.rooms import BATCH_EVENTS_MAX, GlobalChannel, RoomChannel
+from mudserver.realtime.rooms import BATCH_EVENTS_MAX, COMINGS_GATHER_SECONDS, GlobalChannel, RoomChannel
 from mudserver.realtime.screen import Screen
 from mudserver.realtime.stamps import Stamps
 from mudserver.wire.dialects import JSON, Dialect, text_dialect
@@ -311,4 +311,30 @@ async def test_the_world_at_large_is_heard_from_arrival_to_departure_by_everybod
     shout("alice", "after")
     await wait_all_tasks_blocked()
     assert (alice.new_events(), bob.new()) == ([("chat_message", "bye"), ("player_left_game", None)], [])
+    nursery.cancel_scope.cancel()
+
+
+ENTERED = "player_entered"
+
+
+async def test_comings_before_a_crowd_are_gathered_and_whatever_else_happens_takes_them_along(
+    autojump_clock: MockClock, crowd: tuple[House, list[Seat]], nursery: trio.Nursery
+) -> None:
+    """Seen to fail without the gathering, and with a chat that ends it for ever."""
+    house, seats = crowd
+    listener = seats[0]
+    for first, second in (("late", "later"), ("again", "at last")):
+        house.enters(first)
+        await trio.sleep(COMINGS_GATHER_SECONDS / 2)
+        house.enters(second)
+        await trio.sleep(COMINGS_GATHER_SECONDS / 4)
+        assert listener.new_events() == []
+        await trio.sleep(COMINGS_GATHER_SECONDS / 2)
+        writes = len(listener.stream.writes)
+        assert [kind for kind, _ in listener.new_events()] == [ENTERED, ENTERED, "room_occupants"]
+        house.enters(f"{first} of all")
+        house.says("stranger", "hello")
+        await wait_all_tasks_blocked()
+        assert [kind for kind, _ in listener.new_events()] == [ENTERED, "chat_message", "room_occupants"]
+        assert len(listener.stream.writes) == writes + 1
     nursery.cancel_scope.cancel()

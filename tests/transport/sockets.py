@@ -1,8 +1,10 @@
-"""Pairs of connected sockets with small buffers, so that little fills them."""
+"""Pairs of connected sockets with small buffers, so that little fills them; and a turnstile that counts."""
 
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from mudserver.transport.turnstile import Turnstile
 
 SMALL_BYTES = 32 * 1024
 """Smaller still, and TCP's own politeness (delayed answers to tiny windows) makes tests slow."""
@@ -24,3 +26,20 @@ def tcp_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         each.setblocking(False)
     with server, client:
         yield server, client
+
+
+class CountingTurnstile(Turnstile):
+    """Knows how many turns were taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns = 0
+        self.turns_of_hurried = 0
+
+    async def wait_turn(self) -> None:
+        self.turns += 1
+        await super().wait_turn()
+
+    async def wait_turn_of_hurried(self) -> None:
+        self.turns_of_hurried += 1
+        await super().wait_turn_of_hurried()

@@ -7,9 +7,10 @@ import trio
 from trio.testing import memory_stream_pair
 
 from mudserver.errors import HandshakeRefused
-from mudserver.transport.listener import bind, guard_connection, serve_connections
+from mudserver.transport.listener import ACCEPTED_IN_A_TURN_MAX, bind, guard_connection, serve_connections
 from mudserver.transport.stream import PlayerStream, WrappedPlayerStream
 from mudserver.transport.turnstile import TURN_SECONDS_MAX, Turnstile
+from tests.transport.sockets import CountingTurnstile
 
 
 @pytest.mark.parametrize(
@@ -93,3 +94,22 @@ async def test_newcomers_wait_with_the_kernel_while_the_server_is_busy() -> None
             assert await client.receive_some() == b""
         nursery.cancel_scope.cancel()
     assert accepted[0] - began >= TURN_SECONDS_MAX
+
+
+async def test_a_crowd_before_the_door_is_let_in_by_a_few_turns() -> None:
+    """Seen to fail with a turn for each of them: on a busy server that is a fiftieth of a second."""
+    strangers = 3 * ACCEPTED_IN_A_TURN_MAX
+    turnstile = CountingTurnstile()
+    listening = bind("127.0.0.1", 0)
+
+    async def handle(_stream: PlayerStream, _peer: str) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        clients = [await trio.open_tcp_stream(*listening[0].getsockname()) for _ in range(strangers)]
+        nursery.start_soon(serve_connections, listening, handle, nursery, strangers, turnstile)
+        for client in clients:
+            assert await client.receive_some() == b""
+            await client.aclose()
+        nursery.cancel_scope.cancel()
+    assert turnstile.turns <= 5

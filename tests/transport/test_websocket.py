@@ -1,22 +1,29 @@
 """Messages of a client, whoever reads them: we, or trio-websocket for what is less plain."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 import trio
-from trio.testing import memory_stream_pair
+from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_pair, wait_all_tasks_blocked
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import Connection
-from wsproto.events import AcceptConnection, BytesMessage, Event, Ping, Pong, Request, TextMessage
+from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Event, Ping, Pong, Request, TextMessage
 
 from mudserver.config import Limits
+from mudserver.errors import ConnectionEnded
 from mudserver.transport.library import open_websocket_nursery
 from mudserver.transport.stream import WrappedPlayerStream
 from mudserver.transport.turnstile import Turnstile
-from mudserver.transport.websocket import accept_websocket
+from mudserver.transport.websocket import WebSocket, accept_websocket
+from mudserver.wire.frames import close_frame
+from tests.transport.sockets import CountingTurnstile
 
 REQUEST = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+Pipe = trio.StapledStream[MemorySendStream, MemoryReceiveStream]
+
 LINE, BYTES = TextMessage("look"), BytesMessage(b"look")
 
 
@@ -71,3 +78,73 @@ async def test_a_client_by_other_hands_is_content_with_the_handshake_and_hears_n
             await theirs.send_all(client.send(Ping(b"are you there?")) + client.send(LINE))
             assert await websocket.receive() == "look"
             assert await heard() == [Pong(b"are you there?")]
+
+
+class Door:
+    """An open WebSocket on memory streams, and its client."""
+
+    def __init__(self, websocket: WebSocket, theirs: Pipe, turnstile: CountingTurnstile) -> None:
+        self.websocket = websocket
+        self.turnstile = turnstile
+        self.theirs = theirs
+        self._client = Connection(ConnectionType.CLIENT)
+
+    async def send(self, *events: Event) -> None:
+        """All in one piece."""
+        await self.theirs.send_all(b"".join(self._client.send(each) for each in events))
+
+    async def heard(self) -> list[Event]:
+        """What was sent to the client, when the server has nothing more to do."""
+        await wait_all_tasks_blocked(0.01)
+        with trio.move_on_after(0.01):
+            self._client.receive_data(bytes(await self.theirs.receive_some()))
+        return list(self._client.events())
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[Door]:
+    ours, theirs = memory_stream_pair()
+    turnstile = CountingTurnstile()
+    with trio.fail_after(5):
+        async with open_websocket_nursery() as nursery:
+            await theirs.send_all(REQUEST)
+            stream = WrappedPlayerStream(ours)
+            websocket = await accept_websocket(nursery, stream, lambda offered: None, Limits(), turnstile)
+            await theirs.receive_some()
+            turnstile.turns = 0
+            yield Door(websocket, theirs, turnstile)
+
+
+async def test_after_the_session_has_ended_no_ping_is_answered(door: Door) -> None:
+    """Seen to fail with a `stop_reading` that stops nothing: a client looks at nothing behind our close frame."""
+    await door.send(Ping(b"1"), LINE, Ping(b"2"), Ping(b"3"))
+    assert await door.websocket.receive() == "look"
+    door.websocket.stop_reading()
+    assert await door.heard() == [Pong(b"1")]
+
+
+async def test_the_answer_to_a_close_waits_for_what_is_still_to_be_sent(door: Door) -> None:
+    """Seen to fail with trio-websocket's own writing: it overtook what was in the outbox."""
+    await door.send(CloseConnection(1001, "off"))
+    with pytest.raises(ConnectionEnded):
+        await door.websocket.receive()
+    assert await door.heard() == []
+    door.websocket.stop_reading()
+    assert door.websocket.last_frame(1000, "goodbye") == close_frame(1001, "off")
+
+
+async def test_who_stops_sending_is_told_goodbye_whatever_they_sent_before(door: Door) -> None:
+    """Seen to fail with the state of wsproto taken for what was written."""
+    await door.send(Ping())
+    await door.theirs.send_stream.aclose()
+    with pytest.raises(ConnectionEnded):
+        await door.websocket.receive()
+    door.websocket.stop_reading()
+    assert door.websocket.last_frame(1000, "goodbye") == close_frame(1000, "goodbye")
+
+
+async def test_odd_frames_do_not_stand_in_the_newcomers_way(door: Door) -> None:
+    """Seen to fail with pings in their queue: sixty who ping would hold it up for seconds."""
+    await door.send(Ping(), LINE)
+    assert await door.websocket.receive() == "look"
+    assert (door.turnstile.turns, door.turnstile.turns_of_hurried) == (1, 1)

@@ -1,6 +1,7 @@
 """The plain frames of a client are read, all others only followed. The judge is wsproto."""
 
 import random
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import example, given
@@ -23,10 +24,10 @@ def line(text: str) -> bytes:
     return sent(TextMessage(text))
 
 
-def take(frames: ClientFrames, data: bytes) -> tuple[list[str], bytes]:
-    """The lines that these bytes complete, and what must be followed."""
+def take(frames: ClientFrames, data: bytes) -> tuple[list[str | bytes], bytes]:
+    """The messages that these bytes complete, and what must be followed."""
     frames.feed(data)
-    return list(iter(frames.next_line, None)), frames.take_rest()
+    return list(iter(frames.next_message, None)), frames.take_rest()
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 125, 126, 127, 1000, BYTES_MAX])
@@ -36,15 +37,14 @@ def test_a_line_of_any_size_is_read(size: int) -> None:
 
 
 def test_many_lines_in_one_read_come_in_order_and_pongs_between_them_are_dropped() -> None:
-    data = line("näher") + sent(Pong(b"x")) + line("") + sent(Pong()) + line("farther")
+    data = line("näher") + sent(Pong(b"x"), BytesMessage(b"\xff" * 200)) + line("") + sent(Pong()) + line("farther")
     frames = ClientFrames(BYTES_MAX)
-    assert take(frames, data) == (["näher", "", "farther"], b"")
+    assert take(frames, data) == (["näher", b"\xff" * 200, "", "farther"], b"")
     assert frames.pings == 2
 
 
 NOT_PLAIN = {
     "a ping": sent(Ping(b"now")),
-    "bytes": sent(BytesMessage(b"bytes")),
     "a piece": sent(TextMessage("begun", message_finished=False)),
     "not masked": b"\x81\x05hello",
     "a reserved bit": b"\xc1\x80abcd",
@@ -53,6 +53,7 @@ NOT_PLAIN = {
     "a pong too long": b"\x8a\xfe\x00\x80abcd" + bytes(128),
     "a close": b"\x88\x80abcd",
     "too big": line("x" * (BYTES_MAX + 1)),
+    "too many bytes": sent(BytesMessage(bytes(BYTES_MAX + 1))),
     "no UTF-8": b"\x81\x82\x00\x00\x00\x00\xff\xfe",
     "no opcode": b"\xff",
 }
@@ -90,6 +91,7 @@ def test_pieces_of_one_message_are_counted_and_pings_for_ever() -> None:
 MESSAGES = st.one_of(
     st.builds(TextMessage, st.text(max_size=300)),
     st.builds(TextMessage, st.text(max_size=5), message_finished=st.booleans()),
+    st.builds(BytesMessage, st.binary(max_size=5)),
     st.builds(Ping, st.binary(max_size=20)),
     st.builds(Pong, st.binary(max_size=20)),
 )
@@ -98,11 +100,11 @@ MESSAGES = st.one_of(
 @given(st.lists(MESSAGES, max_size=12), st.randoms(use_true_random=False))
 @example([TextMessage("a", message_finished=False), Ping(b""), TextMessage("b")], random.Random(1))
 def test_in_any_pieces_both_ways_together_say_what_the_library_alone_says(
-    messages: list[TextMessage | Ping | Pong], rnd: random.Random
+    messages: list[TextMessage | BytesMessage | Ping | Pong], rnd: random.Random
 ) -> None:
-    data = sent(*messages)
-    alone = _texts(Connection(ConnectionType.SERVER), data)
-    frames, library, together = ClientFrames(BYTES_MAX), Connection(ConnectionType.SERVER), []
+    data = sent(*_in_order(messages))
+    alone = _said(Connection(ConnectionType.SERVER), data)
+    frames, library, together = ClientFrames(BYTES_MAX), Connection(ConnectionType.SERVER), list[str | bytes]()
     at = 0
     while at < len(data):
         piece = data[at : at + rnd.randint(1, 40)]
@@ -110,13 +112,30 @@ def test_in_any_pieces_both_ways_together_say_what_the_library_alone_says(
         lines, rest = take(frames, piece)
         together += lines
         frames.follow(rest)
-        together += _texts(library, rest)
-    assert "".join(together) == "".join(alone)
+        together += _said(library, rest)
+    assert b"".join(map(_as_bytes, together)) == b"".join(map(_as_bytes, alone))
 
 
-def _texts(library: Connection, data: bytes) -> list[str]:
+def _in_order(
+    messages: list[TextMessage | BytesMessage | Ping | Pong],
+) -> Iterator[TextMessage | BytesMessage | Ping | Pong]:
+    """Without bytes in the middle of a text."""
+    is_whole = True
+    for each in messages:
+        if is_whole or not isinstance(each, BytesMessage):
+            yield each
+        if isinstance(each, TextMessage):
+            is_whole = each.message_finished
+
+
+def _said(library: Connection, data: bytes) -> list[str | bytes]:
     library.receive_data(data)
-    return [event.data for event in library.events() if isinstance(event, TextMessage)]
+    events = [event for event in library.events() if isinstance(event, TextMessage | BytesMessage)]
+    return [event.data if isinstance(event, TextMessage) else bytes(event.data) for event in events]
+
+
+def _as_bytes(message: str | bytes) -> bytes:
+    return message.encode() if isinstance(message, str) else message
 
 
 @given(st.binary(max_size=200), st.integers(1, 20))
