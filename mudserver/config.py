@@ -310,7 +310,9 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"--config {path}: cannot be read: {error.strerror}.") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"--config {path}: cannot be read: {error}.") from None
     known = {option.name for option in OPTIONS} | {"limits"}
     # TOML keys may be written as the flags are, with hyphens.

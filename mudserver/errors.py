@@ -46,7 +46,14 @@ class TooManyFromHere(MudserverError):
 
 
 class HandshakeRefused(MudserverError):
-    """A stranger's first bytes were no handshake we accept; they have been answered where that was possible."""
+    """A stranger's first bytes were no handshake we accept; they have been answered where that was possible.
+
+    `status`: with which HTTP status, 0 if there was no answer.
+    """
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 def first_cause(error: BaseException) -> BaseException:

@@ -8,8 +8,8 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,22 +153,26 @@ class Ready:
     pid: int
 
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a service manager, a terminal that was closed."""
+
+
 async def serve(config: Config, announce: Callable[[Ready], None] = lambda ready: None) -> None:
     """Runs the whole server until a signal asks it to stop; `announce` is called once players can connect.
 
     Raises StartupError or WorldError if it cannot start.
     """
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
         stop = _Stop()
         async with trio.open_nursery() as watch:
             watch.start_soon(stop.watch, signals)
-            with stop.at_once:
+            with stop.at_once, _fresh_ready_file(config.ready_file):
                 await _serve_until(stop, config, announce)
             watch.cancel_scope.cancel()
 
 
 class _Stop:
-    """What SIGINT and SIGTERM ask for. The first asks politely, the second cuts that short.
+    """What SIGINT, SIGTERM and SIGHUP ask for. The first asks politely, the second cuts that short.
 
     Until `is_ready` there is nobody to be polite to, so the first is enough.
     """
@@ -259,6 +263,22 @@ def _bind_admin(config: Config) -> list[socket.socket]:
     except StartupError as error:
         logger.warning("no admin port: %s", error)
         return []
+
+
+@contextmanager
+def _fresh_ready_file(path: Path | None) -> Iterator[None]:
+    """Nobody is to read of a server that is gone: what an earlier one left goes first, and ours at the end."""
+    if path is None:
+        yield
+        return
+    with suppress(OSError):  # if it cannot be written either, that is told in time
+        path.unlink()
+    try:
+        yield
+    finally:
+        with suppress(OSError, ValueError, KeyError):
+            if json.loads(path.read_bytes())["pid"] == os.getpid():
+                path.unlink()
 
 
 def _write_ready_file(path: Path, ready: Ready) -> None:

@@ -5,6 +5,9 @@ import sys
 import trio
 import trio_websocket
 
+_ABNORMAL_CLOSURE = 1006
+"""The end of a line that nobody closed."""
+
 DEFAULT_URL = "ws://127.0.0.1:4000/"
 
 
@@ -17,7 +20,8 @@ async def show_frames(connection: trio_websocket.WebSocketConnection, nursery: t
             print(text.replace("\r\n", "\n"), end="", flush=True)
     except trio_websocket.ConnectionClosed as closed:
         reason = closed.reason
-        print(f"[{reason.reason or reason.name}]" if reason else "[the line is dead]")
+        is_dead = reason is None or reason.code == _ABNORMAL_CLOSURE
+        print("[the line is dead]" if is_dead else f"[{reason.reason or 'goodbye'}]")
     nursery.cancel_scope.cancel()
 
 
@@ -37,12 +41,18 @@ async def play(url: str) -> None:
 
 def main() -> int:
     url = sys.argv[1] if len(sys.argv) > 1 else DEFAULT_URL
+    if not url.startswith(("ws://", "wss://")):
+        print("Usage: scripts/play [ws://host:port/]", file=sys.stderr)
+        return 2
     exit_code = 0
     try:
         trio.run(play, url)
     except* (OSError, ValueError, trio_websocket.HandshakeError) as errors:
         error = errors.exceptions[0]
-        print(f"There is no way to {url}: {error.__cause__ or error or 'nobody answers'}", file=sys.stderr)
+        why: object = error.__cause__ or error
+        if isinstance(error, trio_websocket.ConnectionRejected):
+            why = (error.body or b"").decode(errors="replace").strip() or f"HTTP status {error.status_code}"
+        print(f"There is no way to {url}: {why or 'nobody answers'}", file=sys.stderr)
         exit_code = 1
     except* (KeyboardInterrupt, trio_websocket.ConnectionClosed):
         pass

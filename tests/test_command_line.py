@@ -373,6 +373,13 @@ def test_a_ready_file_that_was_there_is_replaced_and_not_followed_up_in_parts(tm
     with running_server(tmp_path) as server:
         assert json.loads(server.program.ready_file.read_text())["pid"] == server.program.process.pid
         assert stat.S_IMODE(server.program.ready_file.stat().st_mode) == 0o600
+    assert not server.program.ready_file.exists()
+
+
+def test_a_start_that_fails_leaves_no_word_of_a_server_that_is_gone(tmp_path: Path) -> None:
+    """Seen to fail with a file that is only ever replaced; `refused` looks."""
+    (tmp_path / "ready.json").write_text('{"port": 1}')
+    refused(tmp_path, "--world", str(tmp_path / "none"))
 
 
 def test_a_second_start_takes_less_than_three_seconds(tmp_path: Path) -> None:

@@ -35,6 +35,13 @@ async def test_a_text_players_visit_from_sign_in_to_goodbye(autojump_clock: Mock
     await alice.hears("2 to 16 letters")
     await alice.send("\n")
     await alice.hears("By what name")
+    await alice.send("look")
+    await alice.hears("That name is reserved: it is a command")
+    await alice.send("help")
+    await alice.hears("A name has 2 to 16 letters; guest makes you anybody.")
+    for _ in range(Limits().resume_failures_max):
+        await alice.send("resume")
+        await alice.hears("Resume with which word?")
     await alice.send("alice\nlook lantern\nn\nwho")
     entered = await alice.hears("You are alice.")
     assert "The Quay\r\nStones, and no sea.\r\nExits: north, in.\r\n" in entered
@@ -511,3 +518,29 @@ async def test_lines_behind_the_name_are_done_even_if_the_time_for_a_name_runs_o
         await alice.send("alice\n" + "\n".join(f"say {n}" for n in range(10)))
         for n in range(10):
             await alice.hears(f"You say: {n}")
+
+
+# --- at the prompt --------------------------------------------------------------------------------------------------
+
+
+async def test_whoever_wants_to_leave_before_they_came_may(autojump_clock: MockClock, play: Play) -> None:
+    alice = await play.connect_text()
+    await alice.send("quit")
+    await alice.hears("Goodbye.")
+    await alice.is_closed(1000)
+
+
+async def test_whoever_guesses_is_told_why_they_are_shown_out(autojump_clock: MockClock, play: Play) -> None:
+    alice = await play.connect_text()
+    for _ in range(Limits().resume_failures_max):
+        await alice.send("resume bisamumadufuva")
+    await alice.hears("Those were too many wrong words.")
+    await alice.is_closed(1008)
+
+
+async def test_a_program_is_not_told_that_it_turned_off_what_it_cannot(autojump_clock: MockClock, play: Play) -> None:
+    dora = await play.connect_json()
+    await dora.send('{"type": "login", "data": {"name": "Dora"}}')
+    await dora.send('{"type": "command", "data": {"command": "ticks", "args": ["off"]}}')
+    answer = await dora.hears("command_response")
+    assert answer["data"]["result"].startswith("That is for people")

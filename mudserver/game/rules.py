@@ -38,10 +38,12 @@ def enter_game(world: World, name: str) -> tuple[Player, tuple[e.Event, ...]] | 
         name = world.free_guest_name()
     elif problem := name_problem(name):
         return e.Problem("login_refused", problem)
+    elif name.casefold() in VERB_NAMES:
+        return e.Problem("login_refused", "That name is reserved: it is a command, for when you are in.")
     elif other := world.named(name):
-        if other.is_linkdead:
-            return e.Problem("login_refused", f"{other.name} has lost the line, and the name is kept for a while.")
-        return e.Problem("login_refused", f"{other.name} is here already. Please choose another name.")
+        state = "has lost the line, and the name is kept for a while" if other.is_linkdead else "is here already"
+        way_back = "If that is you: resume, and the word you were told."
+        return e.Problem("login_refused", f"{other.name} {state}. Please choose another name. {way_back}")
     player = world.add(name, world.map.starting_room)
     return player, (
         e.Event(e.PlayerEnteredGame(player.id, player.name), e.Everywhere(), actor=player.id),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from mudserver.config import Limits
 from mudserver.game import rules
 from mudserver.game.commands import parse_command
-from mudserver.game.events import Event, InRoom, Notice, PlayerEntered, Problem, Quit, SetColour, SetTicks, Wish
+from mudserver.game.events import Event, InRoom, Notice, PlayerEntered, Problem, Quit, Reply, SetColour, SetTicks, Wish
 from mudserver.game.ids import PlayerId
 from mudserver.game.world import Player, World
 from mudserver.realtime.absences import Absences, random_key
@@ -91,10 +91,17 @@ class ConnectionManager:
         """Does what a player typed."""
         outcome = rules.apply(self._world, player_id, parse_command(line))
         screen = self._audience.screens[player_id]
+        if isinstance(outcome.wish, SetColour | SetTicks) and not isinstance(screen.dialect, TextDialect):
+            screen.show(Reply("That is for people; a program gets everything, and no colours."))
+            return
         screen.show(*outcome.answers)
         self._publish(outcome.events)
         if outcome.wish is not None:
             _grant(screen, outcome.wish)
+
+    def name_of(self, player_id: PlayerId) -> str:
+        """What this player is called. The player must be in the game."""
+        return self._world.players[player_id].name
 
     def screen_of(self, player_id: PlayerId) -> Screen:
         """What this player sees. The player must be in the game."""

@@ -61,6 +61,10 @@ mudserver: a town by the sea, and what is under it.
 By what name shall they know you? (Type guest to be anybody.)"""
 ASK_AGAIN = "By what name shall they know you?"
 
+SIGN_IN_HELP = """\
+A name has 2 to 16 letters; guest makes you anybody. If your line dropped: resume, and the word you were told.
+To leave: quit. All else comes when you are in."""
+
 
 CLOSE_BY_CODE = {1000: HUNG_UP, 1002: BROKE_PROTOCOL, 1007: INVALID_DATA, 1009: TOO_BIG}
 """What a close code says of a client. One whose line was lost, or whose page was closed, sends another or none."""
@@ -129,13 +133,16 @@ class Sessions:
                 finally:
                     self.open.discard(visit)
                     self.closes[connection.ended.reason if connection.ended else "gone"] += 1
-            logger.info("the connection with %s is over: %s", peer, connection.ended or "gone")
+            who = f"{visit.player_name} at {peer}" if visit.player_name else peer
+            logger.info("the connection with %s is over: %s", who, connection.ended or "gone")
 
     def _check_head(self, peer: str, seats: ExitStack, head: RequestHead) -> tuple[int, str] | None:
         """What is wrong with a request that is otherwise a good one. Takes a seat for a client behind a proxy."""
         origin = head.header("origin").strip().rstrip("/").lower()
         if origin and origin.partition("://")[2] != head.header("host").strip().lower() and origin not in self._origins:
             return 403, "Pages of that origin may not connect here."
+        if head.query.get("dialect", ["text"]) not in (["text"], ["json"]):
+            return 400, "The dialects spoken here are json and text."
         if self._admission.is_proxy(peer):
             try:
                 client = self._admission.client_behind(peer, head.header("x-forwarded-for"))
@@ -199,6 +206,7 @@ class Visit:
         "_turnstile",
         "_websocket",
         "connection",
+        "player_name",
     )
 
     def __init__(
@@ -218,6 +226,8 @@ class Visit:
         self._limits = limits
         self._turnstile = turnstile
         self._player_id: PlayerId | None = None
+        self.player_name = ""
+        """Who this is, or was; empty before the sign-in."""
         # What is shown before there is a player; afterwards the player's own screen is the manager's affair.
         self._lobby = Screen(connection, dialect, stamps.before_sign_in(), limits)
         self._budget = TokenBucket(limits.lines_per_second, limits.lines_burst, trio.current_time())
@@ -316,6 +326,13 @@ class Visit:
         word, _, key = text.partition(" ")
         if not text:
             self._lobby.show(Reply(ASK_AGAIN))
+        elif text.lower() == "quit":
+            self._lobby.show(Reply("Goodbye."))
+            self.connection.end(QUIT)
+        elif text.lower() == "help":
+            self._lobby.show(Reply(SIGN_IN_HELP), Reply(ASK_AGAIN))
+        elif text.lower() == "resume":
+            self._lobby.show(Reply("Resume with which word? You were told one when you signed in."), Reply(ASK_AGAIN))
         elif word.lower() == "resume":
             self._resume(key.strip().lower(), None)
         else:
@@ -326,6 +343,7 @@ class Visit:
         if self._player_id is None:
             self._failed_resumes += 1
             if self._failed_resumes >= self._limits.resume_failures_max:
+                self._lobby.show(Reply("Those were too many wrong words. Connect again, and sign in with a name."))
                 self.connection.end(TOO_MANY_GUESSES)
 
     def _take_player(self, answer: PlayerId | Problem) -> None:
@@ -335,4 +353,5 @@ class Visit:
                 self._lobby.show(Reply(ASK_AGAIN))
         else:
             self._player_id = answer
+            self.player_name = self._manager.name_of(answer)
             self._sign_in.deadline = math.inf  # more lines may have come in the same frame

@@ -128,4 +128,4 @@ async def refuse(stream: PlayerStream, status: int, text: str, *, headers: str =
     with suppress(trio.BrokenResourceError, trio.ClosedResourceError), trio.move_on_after(LINGER_SECONDS):
         await stream.send_all(response(status, text, headers=headers, method=method))
         await stream.see_off()
-    raise HandshakeRefused(f"answered {status}: {text}")
+    raise HandshakeRefused(f"answered {status}: {text}", status)

@@ -151,11 +151,14 @@ async def guard_connection(handle: Handler, stream: PlayerStream, peer: str) -> 
     try:
         await handle(stream, peer)
     except* HandshakeRefused as refused:
-        logger.info("no handshake with %s: %s", peer, first_cause(refused))
+        cause = first_cause(refused)
+        got_what_they_asked_for = isinstance(cause, HandshakeRefused) and cause.status == 200
+        # Whoever balances loads asks for /healthz every few seconds.
+        logger.log(logging.DEBUG if got_what_they_asked_for else logging.INFO, "no WebSocket with %s: %s", peer, cause)
     except* ConnectionEnded as ended:
         logger.info("the connection with %s is over: %s", peer, first_cause(ended))
     except* trio.TooSlowError:
-        logger.info("no handshake with %s: too slow", peer)
+        logger.info("no WebSocket with %s: too slow", peer)
     except* Exception:
         # The one error boundary of a connection. Cancellation and the like are no Exceptions and pass.
         logger.exception("the connection with %s failed", peer)

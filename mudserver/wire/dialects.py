@@ -215,6 +215,7 @@ _command_decoder = msgspec.json.Decoder(_CommandData)
 def _json_request(message: str | bytes) -> Request:
     if isinstance(message, bytes):
         raise MalformedFrame("Send TEXT frames; this was a BINARY one.")
+    example = '{"type": "command", "data": {"command": "look", "args": []}}'
     try:
         frame = _frame_decoder.decode(message)
         match frame.type:
@@ -223,6 +224,7 @@ def _json_request(message: str | bytes) -> Request:
                 # One line, whatever the client put into it: a newline in an argument is no second command.
                 return Line(" ".join(split_lines(" ".join((data.command, *data.args)).replace("\n", " "))))
             case "login":
+                example = '{"type": "login", "data": {"name": "Ithaqua"}}'
                 login = _login_decoder.decode(frame.data)
                 if login.resume_token:
                     return Resume(login.resume_token, login.last_sequence_number)
@@ -230,7 +232,7 @@ def _json_request(message: str | bytes) -> Request:
             case "ping":
                 return Ping()
     except (msgspec.DecodeError, RecursionError, ValueError):
-        raise MalformedFrame('Send {"type": "command", "data": {"command": "look", "args": []}} or the like.') from None
+        raise MalformedFrame(f"Send {example} or the like.") from None
     raise MalformedFrame(f"There is no frame type {frame.type[:40]!a}; use command, login or ping.")
 
 

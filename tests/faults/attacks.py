@@ -79,6 +79,7 @@ HEADS = (
     Head("an old version", request(sec_websocket_version=b"8"), "426"),
     Head("no version", request(sec_websocket_version=None), "426"),
     Head("an unknown subprotocol", request(sec_websocket_protocol=b"v9.cbor.elsewhere"), "400"),
+    Head("an unknown dialect", request(b"GET /?dialect=xml HTTP/1.1"), "400"),
     Head("a subprotocol that steers terminals", request(sec_websocket_protocol=b"\x1b[2J"), "400"),
     Head("a web page of another origin", request(origin=b"https://evil.example"), "403"),
     Head("a page without an origin", request(origin=b"null"), "403"),

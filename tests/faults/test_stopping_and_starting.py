@@ -47,7 +47,7 @@ def goodbye_of(player: TextPlayer | JsonPlayer) -> tuple[int | None, str | None]
     return (closed.code, closed.reason) if closed is not None else (None, None)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_everybody_hears_the_last_words_and_why_when_the_server_is_told_to_stop(
     tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -76,7 +76,10 @@ def test_somebody_new_sees_the_starting_room_and_everybody_hears_of_it(world: Wo
 @pytest.mark.parametrize("name", ["Alice", "alice", "ALICE"])
 def test_a_name_is_not_given_twice_whatever_the_case(world: World, alice: Player, name: str) -> None:
     refused = rules.enter_game(world, name)
-    assert refused == Problem("login_refused", "Alice is here already. Please choose another name.")
+    assert refused == Problem(
+        "login_refused",
+        "Alice is here already. Please choose another name. If that is you: resume, and the word you were told.",
+    )
     assert list(world.players.values()) == [alice]
 
 

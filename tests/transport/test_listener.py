@@ -19,6 +19,8 @@ from tests.transport.sockets import CountingTurnstile
         (ValueError("a bug"), logging.ERROR),
         (UnicodeDecodeError("ascii", b"\xff", 0, 1, "bad"), logging.ERROR),
         (HandshakeRefused("no"), logging.INFO),
+        (HandshakeRefused("answered 400: no", 400), logging.INFO),
+        (HandshakeRefused("answered 200: ok", 200), logging.DEBUG),
         (trio.TooSlowError(), logging.INFO),
         (ExceptionGroup("nursery", [HandshakeRefused("no")]), logging.INFO),
         (ExceptionGroup("nursery", [ExceptionGroup("inner", [ValueError("a bug")])]), logging.ERROR),
@@ -32,7 +34,7 @@ async def test_an_error_inside_a_connection_is_one_log_line_and_the_stream_is_cl
     async def fail(_stream: PlayerStream, _peer: str) -> None:  # noqa: ASYNC124
         raise error
 
-    with caplog.at_level(logging.INFO, logger="mudserver"):
+    with caplog.at_level(logging.DEBUG, logger="mudserver"):
         await guard_connection(fail, WrappedPlayerStream(server), "192.0.2.1")
     assert [(record.levelno, "192.0.2.1" in record.getMessage()) for record in caplog.records] == [(level, True)]
     assert await client.receive_some() == b""
