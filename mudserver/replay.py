@@ -108,17 +108,24 @@ class Person:
 
 
 class Whereabouts:
-    """Who stands where, rebuilt from comings and goings. Also right after a gap in the log, as far as that can be."""
+    """Who stands where, rebuilt from comings and goings. Also right after a gap in the log, as far as that can be.
+
+    Of those who were there before a log begins, because older parts of it are gone, nothing is known until they move.
+    """
 
     def __init__(self) -> None:
         self._people: dict[PlayerId, Person] = {}
         self._node: str | None = None
+        self._is_whole = True
 
     def take(self, entry: Entry) -> bool:
         """Takes in the next entry. Says whether it is the first of a server started anew, where nobody is left."""
         is_new_server = self._node is not None and entry.node != self._node
         if is_new_server:
             self._people.clear()
+            self._is_whole = True
+        if self._node is None:
+            self._is_whole = _is_first_of_a_server(entry.event.fact)
         self._node = entry.node
         match entry.event.fact:
             case e.PlayerEntered(player_id, name, room_id) | e.PlayerReturned(player_id, name, room_id):
@@ -136,13 +143,27 @@ class Whereabouts:
             for each in self._people.values()
             if each.room_id == room_id
         ]
-        return f"Here: {', '.join(names)}." if names else "Nobody is here."
+        if self._is_whole:
+            return f"Here: {', '.join(names)}." if names else "Nobody is here."
+        others = "Who else is here is not known: the log begins later."
+        return f"Here: {', '.join(names)}. {others}" if names else others.replace(" else", "")
 
     def _put(self, player_id: PlayerId, person: Person) -> None:
         before = self._people.get(player_id)
         if before is None or before.room_id != person.room_id:
             self._people.pop(player_id, None)  # arrives last of all
         self._people[player_id] = person
+
+
+def _is_first_of_a_server(fact: object) -> bool:
+    """Whether this is what a server publishes first: its first player comes, or its clock strikes once."""
+    match fact:
+        case e.PlayerEnteredGame(player_id):
+            return player_id.endswith("-p1")
+        case e.GameTick(tick_number):
+            return tick_number == 1
+        case _:
+            return False
 
 
 # --- the rooms -----------------------------------------------------------------------------------------------------

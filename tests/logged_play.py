@@ -63,6 +63,11 @@ def line(event: e.Event, seconds: float = 0, node: str = "n1", dropped_before: i
     return encode_line(SUBJECTS, stamped(event, seconds, node), dropped_before)
 
 
+def first_line() -> bytes:
+    """What a server writes first of all: somebody comes, of whom nothing else is told."""
+    return line(e.Event(e.PlayerEnteredGame(PlayerId("n1-p1"), "Early"), e.Everywhere()))
+
+
 def entered(name: str, room_id: RoomId = QUAY) -> e.Event:
     player_id = PlayerId(f"n1-{name}")
     return e.Event(e.PlayerEntered(player_id, name, room_id, f"The {room_id.title()}"), e.InRoom(room_id), player_id)
