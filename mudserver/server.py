@@ -299,4 +299,4 @@ def describe(ready: Ready, config: Config) -> str:
     host = f"[{ready.host}]" if ":" in ready.host else ready.host
     url = f"ws://{host}:{ready.port}/"
     kind = "broker" if config.nats_url else "embedded broker"
-    return f"Ready: connect to {url} (try: websocat {url}), type guest; {kind} {without_password(ready.nats_url)}"
+    return f"Ready: connect to {url} (try: scripts/play {url}), type guest; {kind} {without_password(ready.nats_url)}"
