@@ -169,7 +169,7 @@ class NATSMessageHandler:
             return
         seconds = trio.current_time() - self._lost_at
         handed_out = self._publisher.handed_out - self._handed_out_before
-        logger.info("linked to the broker %s again after %.1f s; %d events were handed out", url, seconds, handed_out)
+        logger.info("linked to the broker %s again after %.1f s; shown here only: %d events", url, seconds, handed_out)
         self._lost_at = None
         self._announce(VOICES)
 
@@ -178,7 +178,7 @@ class NATSMessageHandler:
         self._handed_out_before = self._publisher.handed_out
         stranded = self._publisher.link_lost()
         logger.warning(
-            "the link to the broker is lost: %s; %d events on their way were handed out here, and so are new ones",
+            "the link to the broker is lost: %s; %d events on their way were shown here only, and so is what comes",
             reason,
             stranded,
         )

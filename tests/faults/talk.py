@@ -343,8 +343,8 @@ class Outage(NamedTuple):
 
 
 _LOSS = re.compile(
-    r"the link to the broker is lost: (.*); (\d+) events on their way were handed out here, and so are new ones"
+    r"the link to the broker is lost: (.*); (\d+) events on their way were shown here only, and so is what comes"
 )
 _RETURN = re.compile(
-    r"linked to the broker nats://127\.0\.0\.1:\d+ again after ([\d.]+) s; (\d+) events were handed out"
+    r"linked to the broker nats://127\.0\.0\.1:\d+ again after ([\d.]+) s; shown here only: (\d+) events"
 )
