@@ -10,7 +10,7 @@ from mudserver.game import events as e
 from mudserver.game.commands import VERB_NAMES, Command, verb_called
 from mudserver.game.ids import SHORT_DIRECTIONS, Direction, PlayerId
 from mudserver.game.text import name_problem
-from mudserver.game.views import detail_named, list_of_exits, room_view
+from mudserver.game.views import detail_named, detail_named_like, list_of_exits, room_view
 from mudserver.game.world import Player, World
 
 SPOKEN_CHARS_MAX = 1000
@@ -157,6 +157,8 @@ def _look(world: World, player: Player, rest: str) -> e.Outcome:
         if there is None:
             return e.reply("There is nothing to see that way.")
         return e.reply(f"That way: {world.map.rooms[there].name}.")
+    if seen := detail_named_like(room, target):
+        return e.reply(seen)
     return e.reply(f'You see no "{_shortened(target)}" here.')
 
 

@@ -4,6 +4,9 @@ from mudserver.game.events import RoomView
 from mudserver.game.ids import Direction
 from mudserver.game.world import Player, Room, World
 
+BEGINNING_CHARS_MIN = 3
+"""Shorter, and a beginning would mean something in nearly every room."""
+
 
 def room_view(world: World, player: Player) -> RoomView:
     """The room around a player, as it is now."""
@@ -32,3 +35,12 @@ def detail_named(room: Room, target: str) -> str | None:
     if folded in room.details:
         return room.details[folded]
     return next((text for name, text in room.details.items() if folded in name.split()), None)
+
+
+def detail_named_like(room: Room, beginning: str) -> str | None:
+    """The same for the beginning of a word, from three letters on."""
+    folded = beginning.casefold()
+    if len(folded) < BEGINNING_CHARS_MIN:
+        return None
+    words = ((word, text) for name, text in room.details.items() for word in name.split())
+    return next((text for word, text in words if word.startswith(folded)), None)

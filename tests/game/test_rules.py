@@ -186,6 +186,8 @@ def test_look_shows_the_room_and_who_is_in_it(world: World, alice: Player, bob: 
     [
         ("look iron lantern", "It is lit."),
         ("l lantern", "It is lit."),
+        ("l lant", "It is lit."),
+        ("l ir", 'You see no "ir" here.'),
         ("look at the Lantern", "It is lit."),
         ("read notice", "It says: welcome."),
         ("look bob", "Bob is here, and looks back at you."),
