@@ -34,6 +34,8 @@ LINES_BEFORE = 20
 PAUSE_SECONDS_MAX = 3600.0
 """The longest that --speed waits for the next line."""
 
+NOT_KNOWN = "Who is here is not known: the log begins later."
+
 PLAIN = TextDialect()
 
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
@@ -121,11 +123,11 @@ class Whereabouts:
     def take(self, entry: Entry) -> bool:
         """Takes in the next entry. Says whether it is the first of a server started anew, where nobody is left."""
         is_new_server = self._node is not None and entry.node != self._node
-        if is_new_server:
-            self._people.clear()
-            self._is_whole = True
         if self._node is None:
             self._is_whole = _is_first_of_a_server(entry.event.fact)
+        elif is_new_server:
+            self._people.clear()
+            self._is_whole = True
         self._node = entry.node
         match entry.event.fact:
             case e.PlayerEntered(player_id, name, room_id) | e.PlayerReturned(player_id, name, room_id):
@@ -143,10 +145,10 @@ class Whereabouts:
             for each in self._people.values()
             if each.room_id == room_id
         ]
+        here = f"Here: {', '.join(names)}." if names else ""
         if self._is_whole:
-            return f"Here: {', '.join(names)}." if names else "Nobody is here."
-        others = "Who else is here is not known: the log begins later."
-        return f"Here: {', '.join(names)}. {others}" if names else others.replace(" else", "")
+            return here or "Nobody is here."
+        return f"{here} Who else is here is not known: the log begins later." if here else NOT_KNOWN
 
     def _put(self, player_id: PlayerId, person: Person) -> None:
         before = self._people.get(player_id)
@@ -156,7 +158,10 @@ class Whereabouts:
 
 
 def _is_first_of_a_server(fact: object) -> bool:
-    """Whether this is what a server publishes first: its first player comes, or its clock strikes once."""
+    """Whether this is what a server publishes first: its first player comes, or its clock strikes for the first time.
+
+    The first player of a server is number 1 in its ids (`World.add`).
+    """
     match fact:
         case e.PlayerEnteredGame(player_id):
             return player_id.endswith("-p1")

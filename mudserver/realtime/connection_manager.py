@@ -144,15 +144,12 @@ class ConnectionManager:
 
 
 def _grant(screen: Screen, wish: Wish) -> None:
-    """Does what a command asks of the player's own screen. Settings mean nothing to a client that wants JSON."""
-    dialect = screen.dialect
-    match wish:
-        case Quit():
+    """Does what a command asks of the player's own screen. Settings are for people; `perform` tells programs so."""
+    match wish, screen.dialect:
+        case Quit(), _:
             if screen.connection is not None:
                 screen.connection.end(QUIT)
-        case SetColour(on):
-            if isinstance(dialect, TextDialect):
-                screen.dialect = text_dialect(colour=on, ticks=dialect.ticks)
-        case SetTicks(on):
-            if isinstance(dialect, TextDialect):
-                screen.dialect = text_dialect(colour=dialect.colour, ticks=on)
+        case SetColour(on), TextDialect() as dialect:
+            screen.dialect = text_dialect(colour=on, ticks=dialect.ticks)
+        case SetTicks(on), TextDialect() as dialect:
+            screen.dialect = text_dialect(colour=dialect.colour, ticks=on)

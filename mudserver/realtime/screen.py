@@ -66,7 +66,7 @@ class Screen:
 
     def send_nowait(self, frames: Sequence[Frame], joined: bytes) -> None:
         """Sends frames and remembers them; `joined` is the data of all of them, in their order."""
-        if self.connection is None and self._has_lost_the_story:
+        if self._has_lost_the_story:
             return
         self._history.extend(frames)
         self._history_bytes += len(joined)
@@ -80,13 +80,13 @@ class Screen:
             oldest = history.popleft()
             self._history_bytes -= len(oldest.data)
             self._forgotten = oldest.number
-        if self.connection is None and self._has_lost_the_story:
+        if self._has_lost_the_story:
             self._forget()
 
     @property
     def _has_lost_the_story(self) -> bool:
-        """Whether something is forgotten that came after the line was lost."""
-        return self._forgotten > self._detached_at
+        """Whether the line is lost, and something is forgotten that came after that."""
+        return self.connection is None and self._forgotten > self._detached_at
 
     def _forget(self) -> None:
         self._history.clear()

@@ -64,7 +64,7 @@ ASK_AGAIN = "By what name shall they know you?"
 SIGN_IN_HELP = """\
 A name has 2 to 16 letters; guest makes you anybody. If your line dropped: resume, and the word you were told.
 To leave: quit. All else comes when you are in."""
-
+WHICH_WORD = "Resume with which word? You were told one when you signed in."
 
 CLOSE_BY_CODE = {1000: HUNG_UP, 1002: BROKE_PROTOCOL, 1007: INVALID_DATA, 1009: TOO_BIG}
 """What a close code says of a client. One whose line was lost, or whose page was closed, sends another or none."""
@@ -323,20 +323,20 @@ class Visit:
         if self._dialect is JSON:
             self._lobby.show(Problem("not_signed_in", "Sign in first: send a frame of type login."))
             return
-        word, _, key = text.partition(" ")
-        if not text:
-            self._lobby.show(Reply(ASK_AGAIN))
-        elif text.lower() == "quit":
-            self._lobby.show(Reply("Goodbye."))
-            self.connection.end(QUIT)
-        elif text.lower() == "help":
-            self._lobby.show(Reply(SIGN_IN_HELP), Reply(ASK_AGAIN))
-        elif text.lower() == "resume":
-            self._lobby.show(Reply("Resume with which word? You were told one when you signed in."), Reply(ASK_AGAIN))
-        elif word.lower() == "resume":
-            self._resume(key.strip().lower(), None)
-        else:
-            self._take_player(self._manager.sign_in(self.connection, self._dialect, text))
+        match text.lower().split(maxsplit=1):
+            case []:
+                self._lobby.show(Reply(ASK_AGAIN))
+            case ["quit"]:
+                self._lobby.show(Reply("Goodbye."))
+                self.connection.end(QUIT)
+            case ["help"]:
+                self._lobby.show(Reply(SIGN_IN_HELP), Reply(ASK_AGAIN))
+            case ["resume"]:
+                self._lobby.show(Reply(WHICH_WORD), Reply(ASK_AGAIN))
+            case ["resume", key]:
+                self._resume(key, None)
+            case _:
+                self._take_player(self._manager.sign_in(self.connection, self._dialect, text))
 
     def _resume(self, key: str, seen: int | None) -> None:
         self._take_player(self._manager.resume(self.connection, self._dialect, key, seen))

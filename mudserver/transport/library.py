@@ -157,12 +157,13 @@ class _Feed(trio.abc.Stream):
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        if self.is_open and data[0] != CLOSE_FRAME_BEGIN:
-            await self._stream.send_all(data)
-            return
-        if self.is_open:
+        if not self.is_open:
+            await trio.lowlevel.checkpoint()
+        elif data[0] == CLOSE_FRAME_BEGIN:
             self.close_frame = bytes(data)
-        await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()

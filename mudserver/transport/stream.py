@@ -46,8 +46,6 @@ class PlayerStream(trio.abc.Stream):
         finally:
             self.is_listening = False
         self.last_heard = trio.current_time()
-        self.is_listening = False
-        """Whether somebody waits for what comes in. If not, a silence may be ours."""
         return data
 
     @abstractmethod

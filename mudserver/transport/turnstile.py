@@ -7,8 +7,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 TURN_SECONDS_MAX = 0.02
-"""How long a turn may be put off while the server is busy: fifty are taken each second even then. A newcomer needs two,
-and a part of one that is shared with others who knock.
+"""How long a turn may be put off while the server is busy: fifty are taken each second even then. A newcomer needs
+three: to be let in (some at a time share that one), for the handshake, and for the name.
 """
 
 ERRANDS_SECONDS_MAX = 0.001
